@@ -1,0 +1,132 @@
+"""The contracts between cells and what runs them over time."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from ._checks import check_carry
+
+
+class RNNCellBase(eqx.Module):
+    """All that a recurrent cell needs to be.
+
+    A cell advances a *carry* by one time step. Every array in it, in the inputs and in the
+    outputs has the same leading batch axes: any number of them, none too.
+
+    A cell that can be written as a sum of an input part and a hidden part should be a
+    [`FactoredCell`][eqx_rnn.FactoredCell], which runs faster.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_feature_dims(self) -> int:
+        """How many trailing axes of the inputs are features: 1 for vectors, more for images.
+
+        What stands before them is batch, and for `RNN` time.
+        """
+
+    @abc.abstractmethod
+    def __call__(
+        self, carry: PyTree[Array], inputs: Any, *, key: PRNGKeyArray | None = None
+    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        """Advances one step.
+
+        **Arguments:**
+
+        - `carry`: what `initialize_carry` or the last step returned.
+        - `inputs`: one time step, of shape `(*batch, *features)`.
+        - `key`: for cells with randomness in the step; the others ignore it.
+
+        **Returns:**
+
+        The pair `(new carry, outputs)`. The new carry has the structure, shapes and dtypes of
+        the old one.
+        """
+
+    @abc.abstractmethod
+    def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> PyTree[Array]:
+        """The carry before the first step.
+
+        **Arguments:**
+
+        - `key`: may be `None` for cells that draw nothing.
+        - `sample_input`: one time step of the inputs with its batch axes. Only its shape and
+            dtype are read, so a `jax.ShapeDtypeStruct` serves too.
+        """
+
+
+class FactoredCell(RNNCellBase):
+    """A cell whose step is a sum of an input part and a hidden part, then a cheap update.
+
+        gates         = project_input(inputs) + project_hidden(carry)
+        carry, outputs = update(carry, gates)
+
+    `gates` is one array, or a `NamedTuple` of arrays. The two parts are added leaf by leaf; a
+    leaf that only one of them has is `None` in the other.
+
+    Splitting a step this way lets `RNN` project the inputs of many steps at once. Implement the
+    three methods; `__call__` composes them and is final.
+    """
+
+    @abc.abstractmethod
+    def project_input(self, inputs: Any) -> PyTree[Array]:
+        """The input's part of the gates: affine in `inputs`, sees no carry.
+
+        Time may be one more leading batch axis of `inputs`.
+        """
+
+    @abc.abstractmethod
+    def project_hidden(self, carry: PyTree[Array]) -> PyTree[Array]:
+        """The carry's part of the gates: the heavy work of a step, a matrix product as a rule.
+
+        Time may be one more leading batch axis of `carry`.
+        """
+
+    @abc.abstractmethod
+    def update(
+        self, carry: PyTree[Array], gates: PyTree[Array], *, key: PRNGKeyArray | None = None
+    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        """The new carry and the outputs from the old carry and the summed gates."""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "__call__" in cls.__dict__:
+            raise TypeError(
+                f"{cls.__name__}: `__call__` of a `FactoredCell` is final, because `RNN` runs its "
+                "three parts and not it. Write `project_input`, `project_hidden` and `update`, or "
+                "subclass `RNNCellBase` to write `__call__`."
+            )
+
+    def __call__(
+        self, carry: PyTree[Array], inputs: Any, *, key: PRNGKeyArray | None = None
+    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        """One step: see `RNNCellBase.__call__`."""
+        carry = check_carry(type(self).__name__, "carry", carry, carry_struct(self, inputs))
+        inputs = jnp.asarray(inputs)
+        gates = add_gates(self.project_input(inputs), self.project_hidden(carry))
+        return self.update(carry, gates, key=key)
+
+
+def carry_struct(cell: RNNCellBase, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
+    """Structure, shapes and dtypes of a cell's carry, computing nothing."""
+    return jax.eval_shape(lambda key: cell.initialize_carry(key, sample_input), jax.random.key(0))
+
+
+def add_gates(from_input: PyTree[Array], from_hidden: PyTree[Array]) -> PyTree[Array]:
+    """Adds the two parts of a `FactoredCell`'s gates, `None` meaning absent."""
+    if from_input is None:
+        return from_hidden
+    if from_hidden is None:
+        return from_input
+    if isinstance(from_input, tuple):
+        if type(from_input) is not type(from_hidden):
+            raise TypeError(
+                "`project_input` and `project_hidden` must return gates of one type, got "
+                f"{type(from_input).__name__} and {type(from_hidden).__name__}."
+            )
+        return type(from_input)(*map(add_gates, from_input, from_hidden))
+    return from_input + from_hidden

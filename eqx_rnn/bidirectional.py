@@ -1,0 +1,127 @@
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from ._checks import as_array, describe
+from .rnn import RNN
+from .sequences import check_steps, episode_ends, find_axes, valid_steps
+
+MERGES: dict[str, Callable[[Array, Array], Array]] = {
+    "concat": lambda forward, backward: jnp.concatenate([forward, backward], axis=-1),
+    "sum": jnp.add,
+    "mul": jnp.multiply,
+    "ave": lambda forward, backward: (forward + backward) / 2,
+}
+
+
+class Bidirectional(eqx.Module):
+    """Runs one `RNN` forward and another one backward over the same inputs, and merges them.
+
+        y[t] = merge(forward[t], backward[t])
+
+    where `backward[t]` has seen the steps from the last (valid) one down to `t`.
+
+    **Source:** M. Schuster, K. K. Paliwal, "Bidirectional recurrent neural networks", IEEE
+    Transactions on Signal Processing 45 (1997).
+    """
+
+    forward_rnn: RNN
+    backward_rnn: RNN
+    merge: str | Callable[[Any, Any], Any] | None = eqx.field(static=True, default="concat")
+
+    def __check_init__(self):
+        for name in ("forward_rnn", "backward_rnn"):
+            if not isinstance(getattr(self, name), RNN):
+                raise TypeError(
+                    f"Bidirectional: `{name}` must be an `eqx_rnn.RNN`, got "
+                    f"{describe(getattr(self, name))}. Wrap a cell as `RNN(cell)`."
+                )
+        if self.forward_rnn.cell is self.backward_rnn.cell:
+            raise ValueError(
+                "Bidirectional: `forward_rnn` and `backward_rnn` must have a cell each, got one "
+                "for both, which would be copied, not shared, by the first update of its weights. "
+                "Build two cells; to tie them, use `eqx.nn.Shared`."
+            )
+        if self.forward_rnn.reverse:
+            raise ValueError(
+                "Bidirectional: `forward_rnn` must run forward, got reverse=True. Pass the two "
+                "`RNN`s the other way round, or leave out `reverse`: the second is run reversed."
+            )
+        if self.forward_rnn.time_major != self.backward_rnn.time_major:
+            raise ValueError(
+                "Bidirectional: `forward_rnn` and `backward_rnn` must agree on `time_major`, got "
+                f"{self.forward_rnn.time_major} and {self.backward_rnn.time_major}."
+            )
+        if isinstance(self.merge, str) and self.merge not in MERGES:
+            raise ValueError(
+                f"Bidirectional: `merge` must be a function of two arrays, None or one of "
+                f"{sorted(MERGES)}, got {self.merge!r}."
+            )
+
+    @jax.named_scope("eqx_rnn.Bidirectional")
+    def __call__(
+        self,
+        inputs: Any,
+        *,
+        initial_carry: PyTree | None = None,
+        seq_lengths: Any = None,
+        mask: Any = None,
+        resets: Any = None,
+        return_carry: bool = False,
+        key: PRNGKeyArray | None = None,
+    ) -> Any:
+        """Runs both directions: see `RNN.__call__`, with these differences.
+
+        **Arguments:**
+
+        - `initial_carry`: a pair, `(forward, backward)`.
+        - `resets`: true at the first step of an episode. The backward direction resets when it
+            has left that step, so neither sees across an episode's bounds.
+
+        **Returns:**
+
+        The merged outputs in the order of the inputs (the pair of them if `merge` is `None`);
+        with `return_carry`, the pair `((forward carry, backward carry), outputs)`.
+        """
+        if initial_carry is not None and not (
+            isinstance(initial_carry, tuple) and len(initial_carry) == 2
+        ):
+            raise ValueError(
+                "Bidirectional: `initial_carry` must be a pair (forward, backward), got "
+                f"{type(initial_carry).__name__}. Pass one carry a direction."
+            )
+        forward_start, backward_start = (None, None) if initial_carry is None else initial_carry
+        keys = (None, None) if key is None else jr.split(key)
+        backward_rnn = dataclasses.replace(self.backward_rnn, reverse=True, keep_order=True)
+        backward_resets = None
+        if resets is not None:
+            inputs = as_array("Bidirectional", "inputs", inputs)
+            num_feature_dims = self.backward_rnn.cell.num_feature_dims
+            axes = find_axes("RNN", inputs, num_feature_dims, self.backward_rnn.time_major)
+            starts = check_steps("RNN", "resets", resets, axes)
+            ends = episode_ends(starts, valid_steps("RNN", seq_lengths, mask, axes)[0])
+            backward_resets = jnp.moveaxis(ends, 0, axes.time_axis)
+        (forward_carry, forward), (backward_carry, backward) = (
+            rnn(
+                inputs,
+                initial_carry=carry,
+                seq_lengths=seq_lengths,
+                mask=mask,
+                resets=step_resets,
+                return_carry=True,
+                key=direction_key,
+            )
+            for rnn, carry, step_resets, direction_key in (
+                (self.forward_rnn, forward_start, resets, keys[0]),
+                (backward_rnn, backward_start, backward_resets, keys[1]),
+            )
+        )
+        merge = MERGES[self.merge] if isinstance(self.merge, str) else self.merge
+        outputs = (forward, backward) if merge is None else jax.tree.map(merge, forward, backward)
+        return ((forward_carry, backward_carry), outputs) if return_carry else outputs

@@ -1,0 +1,103 @@
+"""How cells draw their weights and their first carry."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
+
+from .base import RNNCellBase
+
+# The signature of `jax.nn.initializers`: `(key, shape, dtype) -> array`.
+Initializer = Callable[..., Any]
+
+
+def check_options(cell: str, dtype: DTypeLike | None, **sizes: int) -> jnp.dtype:
+    """Checks the sizes of a new cell; its weights' dtype, JAX's default one for `None`."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or size < 1:
+            raise ValueError(f"{cell}: `{name}` must be an integer of at least 1, got {size!r}.")
+    if dtype is None:
+        return jnp.result_type(float)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"{cell}: `dtype` must be a floating-point dtype or None, got {dtype!r}. "
+            "Pass for example `jnp.float32` or `jnp.bfloat16`."
+        )
+    return jnp.dtype(dtype)
+
+
+def draw(init: Initializer, key: PRNGKeyArray, shape: Sequence[int], dtype: DTypeLike) -> Array:
+    """Calls an initialiser in float32 or wider, then casts.
+
+    Some initialisers (`orthogonal`) have no half-precision form, and a rounded float32 draw is
+    the better sample anyway.
+    """
+    return init(key, tuple(shape), jnp.promote_types(dtype, jnp.float32)).astype(dtype)
+
+
+def gate_weights(
+    init: Initializer,
+    key: PRNGKeyArray,
+    num_gates: int,
+    output_size: int,
+    input_size: int,
+    dtype: DTypeLike,
+    kernel_size: tuple[int, ...] = (),
+) -> Float[Array, "{num_gates}*{output_size} {input_size} *kernel"]:
+    """One matrix (or convolution kernel) a gate, drawn independently and stacked in rows.
+
+    `init` sees what `jax.nn.initializers` expects, `(*kernel, input, output)` of a single gate,
+    so an orthogonal initialiser makes each gate's matrix orthogonal, and a fan-in is a fan-in.
+    """
+    shape = (*kernel_size, input_size, output_size)
+    gates = [draw(init, gate_key, shape, dtype) for gate_key in jr.split(key, num_gates)]
+    return jnp.concatenate([jnp.moveaxis(gate, (-1, -2), (0, 1)) for gate in gates])
+
+
+def gate_biases(
+    init: Initializer,
+    key: PRNGKeyArray,
+    num_gates: int,
+    hidden_size: int,
+    dtype: DTypeLike,
+    offsets: Mapping[int, float] = MappingProxyType({}),
+) -> Float[Array, "{num_gates}*{hidden_size}"]:
+    """The biases of all gates; `offsets[gate]` is added to one gate's."""
+    bias = draw(init, key, (num_gates * hidden_size,), dtype)
+    for gate, offset in offsets.items():
+        bias = bias.at[gate * hidden_size : (gate + 1) * hidden_size].add(offset)
+    return bias
+
+
+def draw_carry(
+    cell: RNNCellBase,
+    init: Initializer,
+    key: PRNGKeyArray | None,
+    sample_input: Any,
+    *feature_shapes: Sequence[int],
+) -> list[Array]:
+    """One array a feature shape, with the sample's batch axes.
+
+    The dtype is the result type of the sample and the cell's weights, so that a step does not
+    change it.
+    """
+    batch = sample_input.shape[: len(sample_input.shape) - cell.num_feature_dims]
+    weights = jax.tree.leaves(eqx.filter(cell, eqx.is_inexact_array))
+    dtype = jnp.result_type(sample_input.dtype, *weights)
+    keys = len(feature_shapes) * [None] if key is None else jr.split(key, len(feature_shapes))
+    try:
+        return [
+            init(k, (*batch, *shape), dtype) for k, shape in zip(keys, feature_shapes, strict=True)
+        ]
+    except Exception as error:
+        if key is not None:
+            raise
+        raise ValueError(
+            f"{type(cell).__name__}: `key` must be a random key, because `carry_init` needs one, "
+            "got None. Pass `key=jax.random.key(seed)`."
+        ) from error

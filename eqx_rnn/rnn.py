@@ -1,0 +1,122 @@
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import PRNGKeyArray, PyTree
+
+from ._checks import as_array, check_carry, describe
+from .base import RNNCellBase, carry_struct
+from .scan import scan, select
+from .sequences import check_steps, find_axes, flip_sequences, valid_steps
+
+
+class RNN(eqx.Module):
+    """Runs a cell over the time axis of its inputs.
+
+        carry, y[t] = cell(carry, x[t])        for t = 0, 1, ...
+
+    Any number of batch axes, any cell: `cell.num_feature_dims` tells which axes are features.
+
+    **Source:** the proposal "Refactor RNNCellBase" (FLIP 3099) of Flax, whose names these are.
+    """
+
+    cell: RNNCellBase
+    time_major: bool = eqx.field(static=True, default=False, kw_only=True)
+    reverse: bool = eqx.field(static=True, default=False, kw_only=True)
+    keep_order: bool = eqx.field(static=True, default=False, kw_only=True)
+    unroll: int = eqx.field(static=True, default=1, kw_only=True)
+
+    def __check_init__(self):
+        if not isinstance(self.cell, RNNCellBase):
+            raise TypeError(
+                "RNN: `cell` must be an `eqx_rnn.RNNCellBase`, got "
+                f"{describe(self.cell)}. Pass for example `eqx_rnn.LSTMCell(...)`, or subclass "
+                "`RNNCellBase`."
+            )
+        if self.unroll < 1:
+            raise ValueError(f"RNN: `unroll` must be at least 1, got {self.unroll}.")
+
+    @jax.named_scope("eqx_rnn.RNN")
+    def __call__(
+        self,
+        inputs: Any,
+        *,
+        initial_carry: PyTree | None = None,
+        seq_lengths: Any = None,
+        mask: Any = None,
+        resets: Any = None,
+        return_carry: bool = False,
+        key: PRNGKeyArray | None = None,
+    ) -> Any:
+        """Runs the cell over a batch of sequences.
+
+        **Arguments:**
+
+        - `inputs`: `(*batch, time, *features)`, or `(time, *batch, *features)` if `time_major`.
+        - `initial_carry`: the carry before the first step; the cell's own if `None`. What
+            `return_carry` gave continues a sequence.
+        - `seq_lengths`: integers in `[0, time]` of shape `(*batch)`. Steps past the end hold the
+            carry and put out zeros. What the padding holds, NaN too, changes nothing.
+        - `mask`: the same for any steps: bool, `(*batch, time)` (`(time, *batch)` if
+            `time_major`), false where a step is to be skipped. Not both.
+        - `resets`: bool, of the shape of `mask`: where true, the cell's own initial carry replaces
+            the carry before that step (in the order of processing), as at the start of an
+            episode. Without effect at a skipped step.
+        - `return_carry`: whether to return the final carry too.
+        - `key`: for cells that draw their first carry or draw in the step.
+
+        **Returns:**
+
+        The outputs, with batch and time axes where the inputs have them; or, with `return_carry`,
+        the pair `(final carry, outputs)`.
+
+        `reverse` runs from the last step to the first (with lengths: from the last valid one).
+        Outputs come in the order of processing, padding last, or with `keep_order` in that of
+        the inputs.
+
+        **Raises:** `ValueError` or `TypeError` for arguments of a wrong shape or kind, and
+        `eqx.EquinoxRuntimeError`, under `jit` too, for lengths outside `[0, time]`.
+        """
+        inputs = as_array("RNN", "inputs", inputs)
+        axes = find_axes("RNN", inputs, self.cell.num_feature_dims, self.time_major)
+        xs = jnp.moveaxis(inputs, axes.time_axis, 0)
+        mask, lengths = valid_steps("RNN", seq_lengths, mask, axes)
+        if mask is not None:
+            # Zeros in the padding: a NaN there would reach the gradients through 0 * NaN.
+            xs = select(mask, xs, jnp.zeros_like(xs))
+        if resets is not None:
+            resets = check_steps("RNN", "resets", resets, axes)
+
+        carry_key, step_key = (None, None) if key is None else jr.split(key)
+        sample = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
+        initial = None
+        if initial_carry is None or resets is not None:
+            initial = self.cell.initialize_carry(carry_key, sample)
+        if initial_carry is None:
+            carry = initial
+        else:
+            wanted = carry_struct(self.cell, sample)
+            carry = check_carry("RNN", "initial_carry", initial_carry, wanted)
+
+        carry, outputs = scan(
+            self.cell,
+            carry,
+            xs,
+            mask=mask,
+            resets=resets,
+            initial=initial,
+            keys=None if step_key is None else jr.split(step_key, axes.num_steps),
+            reverse=self.reverse,
+            unroll=self.unroll,
+        )
+        if self.reverse and not self.keep_order:
+            outputs = jax.tree.map(
+                lambda y: flip_sequences(
+                    y, lengths, num_batch_dims=len(axes.batch), time_major=True
+                ),
+                outputs,
+            )
+        outputs = jax.tree.map(lambda y: jnp.moveaxis(y, 0, axes.time_axis), outputs)
+        return (carry, outputs) if return_carry else outputs

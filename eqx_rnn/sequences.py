@@ -1,0 +1,153 @@
+"""Sequences of different lengths in one array."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.lax as lax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from ._checks import as_array, describe
+
+
+def flip_sequences(
+    inputs: Any,
+    seq_lengths: Any = None,
+    *,
+    num_batch_dims: int | None = None,
+    time_major: bool = False,
+) -> Array:
+    """Reverses sequences in time; with `seq_lengths`, each within its length.
+
+    The padding stays where it is, at the end. With lengths 1, 2, 3:
+
+        [[a, -, -],         [[a, -, -],
+         [b, c, -],   ->     [c, b, -],
+         [d, e, f]]          [f, e, d]]
+
+    **Arguments:**
+
+    - `inputs`: `(*batch, time, *features)`, or `(time, *batch, *features)` if `time_major`.
+    - `seq_lengths`: integers in `[0, time]` of shape `(*batch)`.
+    - `num_batch_dims`: how many batch axes there are. `seq_lengths` tells; without them, it is
+        needed unless `time_major`.
+    - `time_major`: whether time comes first.
+    """
+    inputs = as_array("flip_sequences", "inputs", inputs)
+    if seq_lengths is None:
+        if num_batch_dims is None and not time_major:
+            raise ValueError(
+                "flip_sequences: `num_batch_dims` must be given, because without `seq_lengths` "
+                "nothing tells which axis is time. Pass for example `num_batch_dims=1` for "
+                "(batch, time, features)."
+            )
+        return jnp.flip(inputs, 0 if time_major else num_batch_dims)
+    ndim = jnp.ndim(seq_lengths)
+    if num_batch_dims not in (None, ndim):
+        raise ValueError(
+            "flip_sequences: `num_batch_dims` must be the number of axes of `seq_lengths`, got "
+            f"{num_batch_dims} and {describe(seq_lengths)}. Leave it out."
+        )
+    time_axis = 0 if time_major else ndim
+    if inputs.ndim <= ndim:
+        raise ValueError(
+            f"flip_sequences: `inputs` must have a time axis beside the batch axes of "
+            f"`seq_lengths`, got {describe(inputs)} and {describe(seq_lengths)}."
+        )
+    xs = jnp.moveaxis(inputs, time_axis, 0)
+    lengths = check_lengths("flip_sequences", seq_lengths, xs.shape[1 : ndim + 1], xs.shape[0])
+    time = jnp.arange(xs.shape[0]).reshape(-1, *ndim * (1,))
+    source = jnp.where(time < lengths, lengths - 1 - time, time)
+    source = source.reshape(source.shape + (1,) * (xs.ndim - source.ndim))
+    return jnp.moveaxis(jnp.take_along_axis(xs, source, 0), 0, time_axis)
+
+
+def check_lengths(
+    owner: str, seq_lengths: Any, batch: tuple[int, ...], num_steps: int
+) -> Int[Array, "*batch"]:
+    """`seq_lengths` as int32, checked: shape and dtype now, the values at run time."""
+    start = (
+        f"{owner}: `seq_lengths` must be an integer array of shape {batch}, the batch axes of the "
+        f"inputs, got {describe(seq_lengths)}."
+    )
+    lengths = as_array(owner, "seq_lengths", seq_lengths)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise TypeError(f"{start} Cast it first, for example with `.astype(jnp.int32)`.")
+    if lengths.shape != batch:
+        raise ValueError(f"{start} Pass one length a sequence.")
+    return eqx.error_if(
+        lengths.astype(jnp.int32),
+        (lengths < 0) | (lengths > num_steps),
+        f"{owner}: `seq_lengths` must be between 0 and {num_steps}, the length of the time axis, "
+        "got one outside. Clip the lengths, or pad the inputs to the longest.",
+    )
+
+
+class Axes(NamedTuple):
+    """Which axes of an array of sequences mean what."""
+
+    time_axis: int
+    num_steps: int
+    batch: tuple[int, ...]
+
+
+def find_axes(owner: str, inputs: Array, num_feature_dims: int, time_major: bool) -> Axes:
+    """The axes of `(*batch, time, *features)` or, time-major, `(time, *batch, *features)`."""
+    num_batch_dims = inputs.ndim - num_feature_dims - 1
+    if num_batch_dims < 0:
+        raise ValueError(
+            f"{owner}: `inputs` must have a time axis and, for this cell, {num_feature_dims} "
+            f"feature axes, got {describe(inputs)}. Add the missing axes; for a single step, call "
+            "the cell itself."
+        )
+    time_axis = 0 if time_major else num_batch_dims
+    leading = inputs.shape[: num_batch_dims + 1]
+    return Axes(time_axis, leading[time_axis], leading[:time_axis] + leading[time_axis + 1 :])
+
+
+def check_steps(owner: str, name: str, value: Any, axes: Axes) -> Bool[Array, "time *batch"]:
+    """A `mask` or `resets`, checked, with its time axis in front."""
+    shape = (*axes.batch[: axes.time_axis], axes.num_steps, *axes.batch[axes.time_axis :])
+    start = (
+        f"{owner}: `{name}` must be a bool array of shape {shape}, the batch and time axes of the "
+        f"inputs, got {describe(value)}."
+    )
+    value = as_array(owner, name, value)
+    if value.dtype != jnp.bool_:
+        raise TypeError(f"{start} Compare first, for example `{name} != 0`.")
+    if value.shape != shape:
+        raise ValueError(f"{start} Pass one value a step of each sequence.")
+    return jnp.moveaxis(value, axes.time_axis, 0)
+
+
+def valid_steps(
+    owner: str, seq_lengths: Any, mask: Any, axes: Axes
+) -> tuple[Bool[Array, "time *batch"] | None, Int[Array, "*batch"] | None]:
+    """Which steps are valid, time first, and where the last valid one ends; `None` if all are."""
+    if seq_lengths is not None and mask is not None:
+        raise ValueError(
+            f"{owner}: `seq_lengths` and `mask` must not both be given. Pass the one that says "
+            "which steps are valid; combine them as `mask & (jnp.arange(time) < lengths)`."
+        )
+    time = jnp.arange(axes.num_steps).reshape(-1, *len(axes.batch) * (1,))
+    if seq_lengths is not None:
+        lengths = check_lengths(owner, seq_lengths, axes.batch, axes.num_steps)
+        return time < lengths, lengths
+    if mask is not None:
+        valid = check_steps(owner, "mask", mask, axes)
+        return valid, jnp.max(jnp.where(valid, time + 1, 0), axis=0, initial=0)
+    return None, None
+
+
+def episode_ends(
+    resets: Bool[Array, "time *batch"], valid: Bool[Array, "time *batch"] | None
+) -> Bool[Array, "time *batch"]:
+    """From the first steps of episodes, the last ones: where the next valid step is a first."""
+    if valid is None:
+        valid = jnp.ones_like(resets)
+    num_steps = resets.shape[0]
+    time = jnp.arange(num_steps).reshape(-1, *(resets.ndim - 1) * (1,))
+    at_or_after = lax.cummin(jnp.where(valid, time, num_steps), reverse=True)
+    pad = [(0, 1), *(resets.ndim - 1) * [(0, 0)]]
+    after = jnp.pad(at_or_after, pad, constant_values=num_steps)[1:]
+    return jnp.take_along_axis(jnp.pad(resets, pad), after, 0)
