@@ -102,7 +102,7 @@ class FactoredCell(RNNCellBase):
             )
 
     def __call__(
-        self, carry: PyTree[Array], inputs: Any, *, key: PRNGKeyArray | None = None
+        self, carry: PyTree, inputs: Any, *, key: PRNGKeyArray | None = None
     ) -> tuple[PyTree[Array], PyTree[Array]]:
         """One step: see `RNNCellBase.__call__`."""
         carry = check_carry(type(self).__name__, "carry", carry, carry_struct(self, inputs))

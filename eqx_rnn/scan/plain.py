@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.lax as lax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, PyTree
 
 from ..base import RNNCellBase
 
@@ -20,7 +20,7 @@ def scan(
     mask: Bool[Array, "time *batch"] | None,
     resets: Bool[Array, "time *batch"] | None,
     initial: PyTree[Array],
-    keys: PRNGKeyArray | None,
+    keys: Array | None,
     reverse: bool,
     unroll: int,
 ) -> tuple[PyTree[Array], PyTree[Array]]:

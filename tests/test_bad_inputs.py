@@ -1,0 +1,310 @@
+"""Bad input gets an error that names the argument, what was wanted, what came and what to do."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqx_rnn
+from eqx_rnn import LSTMCarry
+
+KEY = jax.random.key(0)
+LSTM = eqx_rnn.LSTMCell(3, 4, dtype=jnp.float32, key=KEY)
+CONV = eqx_rnn.ConvLSTMCell(2, 4, (3, 3), padding="VALID", dtype=jnp.float32, key=KEY)
+RNN = eqx_rnn.RNN(LSTM)
+TIME_MAJOR = eqx_rnn.RNN(LSTM, time_major=True)
+X = jnp.ones((2, 5, 3), jnp.float32)
+LENGTHS = np.array([1, 2])
+MASK = np.ones((2, 5), bool)
+HIDDEN = jnp.ones((2, 4), jnp.float32)
+
+
+def random_carry():
+    return eqx_rnn.GRUCell(3, 4, carry_init=jax.nn.initializers.normal(), key=KEY)
+
+
+def two(**options):
+    return eqx_rnn.RNN(eqx_rnn.LSTMCell(3, 4, key=KEY), **options)
+
+
+# Each row: what is called, the error's type, and what its text must contain.
+BAD_INPUTS = {
+    "feature size": (
+        lambda: RNN(jnp.ones((2, 5, 7))),
+        ValueError,
+        ["`inputs`", "(*batch, input_size=3)", "[2,7]", "pass 3 features", "input_size=7"],
+    ),
+    "feature size of a step": (
+        lambda: LSTM(LSTMCarry(HIDDEN, HIDDEN), jnp.ones((2, 7))),
+        ValueError,
+        ["`inputs`", "(*batch, input_size=3)", "[2,7]", "pass 3 features"],
+    ),
+    "feature size of a sample": (
+        lambda: LSTM.initialize_carry(None, jnp.ones((2, 7))),
+        ValueError,
+        ["`sample_input`", "(*batch, input_size=3)", "[2,7]", "pass 3 features"],
+    ),
+    "channels of an image": (
+        lambda: eqx_rnn.RNN(CONV)(jnp.ones((2, 5, 6, 6, 3))),
+        ValueError,
+        ["`inputs`", "(*batch, X, Y, input_size=2)", "[2,6,6,3]", "pass 2 features"],
+    ),
+    "rank": (
+        lambda: RNN(jnp.ones(3)),
+        ValueError,
+        ["`inputs`", "time axis and, for this cell, 1 feature axes", "[3]", "single step"],
+    ),
+    "rank of an image": (
+        lambda: CONV.initialize_carry(None, jnp.ones((6, 2))),
+        ValueError,
+        ["`sample_input`", "(*batch, X, Y, input_size=2)", "[6,2]", "axis is missing"],
+    ),
+    "space smaller than the kernel": (
+        lambda: eqx_rnn.RNN(CONV)(jnp.ones((2, 5, 2, 6, 2))),
+        ValueError,
+        ["`inputs`", "kernel fits", "(2, 6)", 'padding="SAME"'],
+    ),
+    "integers": (
+        lambda: RNN(jnp.ones((2, 5, 3), jnp.int32)),
+        TypeError,
+        ["`inputs`", "floating-point", "int32[2,3]", "astype", "Embedding"],
+    ),
+    "complex": (
+        lambda: RNN(jnp.ones((2, 5, 3), jnp.complex64)),
+        TypeError,
+        ["`inputs`", "floating-point", "complex64[2,3]", "astype"],
+    ),
+    "a list": (
+        lambda: RNN([[1.0, 2.0, 3.0]]),
+        TypeError,
+        ["`inputs`", "JAX or NumPy array", "list", "jnp.asarray"],
+    ),
+    "a list to a cell": (
+        lambda: LSTM(LSTMCarry(HIDDEN, HIDDEN), [1.0, 2.0, 3.0]),
+        TypeError,
+        ["`inputs`", "floating-point array", "list", "NumPy array"],
+    ),
+    "carry structure": (
+        lambda: RNN(X, initial_carry=(HIDDEN, HIDDEN)),
+        ValueError,
+        ["`initial_carry`", "LSTMCarry(hidden=float32[2,4]", "got (float32[2,4], ", "structure"],
+    ),
+    "carry structure of a step": (
+        lambda: LSTM(HIDDEN, X[:, 0]),
+        ValueError,
+        ["`carry`", "LSTMCarry(hidden=float32[2,4]", "got float32[2,4]", "structure"],
+    ),
+    "carry shape": (
+        lambda: RNN(X, initial_carry=LSTMCarry(HIDDEN, HIDDEN[0])),
+        ValueError,
+        ["`initial_carry`", "cell=float32[2,4]", "cell=float32[4]", "broadcast"],
+    ),
+    "carry of a wrong kind": (
+        lambda: RNN(X, initial_carry=LSTMCarry(HIDDEN, HIDDEN.astype(jnp.int32))),
+        TypeError,
+        ["`initial_carry`", "cell=float32[2,4]", "cell=int32[2,4]", "cast"],
+    ),
+    "carry that is no array": (
+        lambda: RNN(X, initial_carry=LSTMCarry(0.0, 0.0)),
+        TypeError,
+        ["`initial_carry`", "hidden=float32[2,4]", "hidden=float 0.0", "must be JAX or NumPy"],
+    ),
+    "lengths' shape": (
+        lambda: RNN(X, seq_lengths=np.array([1, 2, 3])),
+        ValueError,
+        ["`seq_lengths`", "integer array of shape (2,)", "int64[3]", "one length a sequence"],
+    ),
+    "lengths' dtype": (
+        lambda: RNN(X, seq_lengths=np.array([1.0, 2.0])),
+        TypeError,
+        ["`seq_lengths`", "integer array", "float64[2]", "astype"],
+    ),
+    "lengths in a list": (
+        lambda: RNN(X, seq_lengths=[1, 2]),
+        TypeError,
+        ["`seq_lengths`", "JAX or NumPy array", "list [1, 2]", "jnp.asarray"],
+    ),
+    "a length over the time axis": (
+        lambda: RNN(X, seq_lengths=np.array([1, 6])),
+        eqx.EquinoxRuntimeError,
+        ["`seq_lengths`", "between 0 and 5", "outside", "Clip"],
+    ),
+    "a negative length": (
+        lambda: RNN(X, seq_lengths=np.array([-1, 5])),
+        eqx.EquinoxRuntimeError,
+        ["`seq_lengths`", "between 0 and 5", "outside", "Clip"],
+    ),
+    "a length over the time axis, under jit": (
+        lambda: eqx.filter_jit(RNN)(X, seq_lengths=np.array([1, 6])),
+        eqx.EquinoxRuntimeError,
+        ["`seq_lengths`", "between 0 and 5", "outside", "Clip"],
+    ),
+    "a length over the time axis, under vmap": (
+        lambda: jax.vmap(lambda x, n: RNN(x, seq_lengths=n))(X, np.array([1, 6])),
+        eqx.EquinoxRuntimeError,
+        ["`seq_lengths`", "between 0 and 5", "outside", "Clip"],
+    ),
+    "lengths and mask": (
+        lambda: RNN(X, seq_lengths=LENGTHS, mask=MASK),
+        ValueError,
+        ["`seq_lengths` and `mask`", "not both", "combine"],
+    ),
+    "mask's shape": (
+        lambda: RNN(X, mask=MASK.T),
+        ValueError,
+        ["`mask`", "bool array of shape (2, 5)", "bool[5,2]", "one value a step"],
+    ),
+    "mask's shape, time-major": (
+        lambda: TIME_MAJOR(X, mask=MASK.T),
+        ValueError,
+        ["`mask`", "bool array of shape (2, 5)", "bool[5,2]", "one value a step"],
+    ),
+    "mask's dtype": (
+        lambda: RNN(X, mask=MASK.astype(np.float32)),
+        TypeError,
+        ["`mask`", "bool array", "float32[2,5]", "mask != 0"],
+    ),
+    "resets' shape": (
+        lambda: RNN(X, resets=MASK[0]),
+        ValueError,
+        ["`resets`", "bool array of shape (2, 5)", "bool[5]", "one value a step"],
+    ),
+    "resets' dtype": (
+        lambda: RNN(X, resets=MASK.astype(np.int32)),
+        TypeError,
+        ["`resets`", "bool array", "int32[2,5]", "resets != 0"],
+    ),
+    "resets in a list, in both directions": (
+        lambda: eqx_rnn.Bidirectional(two(), two())(X, resets=[True]),
+        TypeError,
+        ["`resets`", "JAX or NumPy array", "list [True]", "jnp.asarray"],
+    ),
+    "no key for a random carry": (
+        lambda: eqx_rnn.RNN(random_carry())(X),
+        ValueError,
+        ["GRUCell: `key` must be a random key", "got None", "Pass `key=jax.random.key(seed)`"],
+    ),
+    "no key for the weights": (
+        lambda: eqx_rnn.LSTMCell(3, 4),
+        TypeError,
+        ["missing", "argument", "'key'"],
+    ),
+    "None for the key of the weights": (
+        lambda: eqx_rnn.LSTMCell(3, 4, key=None),
+        TypeError,
+        ["'key'", "Actual value: None", "Expected type", "Key["],
+    ),
+    "no units": (
+        lambda: eqx_rnn.LSTMCell(3, 0, key=KEY),
+        ValueError,
+        ["LSTMCell: `hidden_size`", "at least 1", "got 0"],
+    ),
+    "no projection": (
+        lambda: eqx_rnn.LSTMCell(3, 4, proj_size=0, key=KEY),
+        ValueError,
+        ["LSTMCell: `proj_size`", "at least 1", "got 0"],
+    ),
+    "weights of integers": (
+        lambda: eqx_rnn.GRUCell(3, 4, dtype=jnp.int32, key=KEY),
+        TypeError,
+        ["GRUCell: `dtype`", "floating-point", "int32", "jnp.float32"],
+    ),
+    "kernel size without axes": (
+        lambda: eqx_rnn.ConvLSTMCell(3, 4, 5, key=KEY),
+        ValueError,
+        ["`kernel_size`", "tuple", "got 5", "kernel_size=(5, 5)", "num_spatial_dims=2"],
+    ),
+    "kernel size and other axes": (
+        lambda: eqx_rnn.ConvGRUCell(3, 4, (5, 5), num_spatial_dims=3, key=KEY),
+        ValueError,
+        ["`num_spatial_dims`", "length of `kernel_size`", "got 3 and (5, 5)", "one of the two"],
+    ),
+    "four spatial axes": (
+        lambda: eqx_rnn.ConvLSTMCell(3, 4, (2, 2, 2, 2), key=KEY),
+        ValueError,
+        ["`kernel_size`", "1, 2 or 3 sizes", "(2, 2, 2, 2)"],
+    ),
+    "strides": (
+        lambda: eqx_rnn.ConvLSTMCell(3, 4, (3, 3), strides=(2,), key=KEY),
+        ValueError,
+        ["`strides`", "or 2 of them", "got (2,)"],
+    ),
+    "dilation": (
+        lambda: eqx_rnn.ConvLSTMCell(3, 4, (3, 3), dilation=0, key=KEY),
+        ValueError,
+        ["`dilation`", "at least 1", "got 0"],
+    ),
+    "padding's name": (
+        lambda: eqx_rnn.ConvLSTMCell(3, 4, (3, 3), padding="same", key=KEY),
+        ValueError,
+        ["`padding`", '"SAME", "VALID" or 2 pairs', "got 'same'"],
+    ),
+    "padding's pairs": (
+        lambda: eqx_rnn.ConvLSTMCell(3, 4, (3, 3), padding=[(1, 1)], key=KEY),
+        ValueError,
+        ["`padding`", "2 pairs (before, after)", "got ((1, 1),)"],
+    ),
+    "no cell": (
+        lambda: eqx_rnn.RNN(eqx.nn.LSTMCell(3, 4, key=KEY)),
+        TypeError,
+        ["cell", "RNNCellBase", "LSTMCell"],
+    ),
+    "unroll": (lambda: eqx_rnn.RNN(LSTM, unroll=0), ValueError, ["`unroll`", "at least 1", "0"]),
+    "one cell for both directions": (
+        lambda: eqx_rnn.Bidirectional(RNN, RNN),
+        ValueError,
+        ["`forward_rnn` and `backward_rnn`", "a cell each", "eqx.nn.Shared"],
+    ),
+    "a reversed forward direction": (
+        lambda: eqx_rnn.Bidirectional(two(reverse=True), two()),
+        ValueError,
+        ["`forward_rnn`", "forward", "reverse=True", "leave out `reverse`"],
+    ),
+    "two layouts": (
+        lambda: eqx_rnn.Bidirectional(two(), two(time_major=True)),
+        ValueError,
+        ["`time_major`", "agree", "False and True"],
+    ),
+    "an unknown merge": (
+        lambda: eqx_rnn.Bidirectional(two(), two(), "max"),
+        ValueError,
+        ["`merge`", "'concat', 'mul', 'sum'", "got 'max'"],
+    ),
+    "a carry for one direction": (
+        lambda: eqx_rnn.Bidirectional(two(), two())(X, initial_carry=HIDDEN),
+        ValueError,
+        ["`initial_carry`", "pair (forward, backward)", "one carry a direction"],
+    ),
+    "which axis to flip": (
+        lambda: eqx_rnn.flip_sequences(X),
+        ValueError,
+        ["`num_batch_dims`", "which axis is time", "num_batch_dims=1"],
+    ),
+    "flip: two answers": (
+        lambda: eqx_rnn.flip_sequences(X, LENGTHS, num_batch_dims=2),
+        ValueError,
+        ["`num_batch_dims`", "number of axes of `seq_lengths`", "got 2", "Leave it out"],
+    ),
+    "flip: no time axis": (
+        lambda: eqx_rnn.flip_sequences(X[:, 0, 0], LENGTHS),
+        ValueError,
+        ["`inputs`", "time axis", "[2]"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_bad_input(name):
+    call, error, texts = BAD_INPUTS[name]
+    with pytest.raises(error) as raised:
+        call()
+    missing = [text for text in texts if text not in str(raised.value)]
+    assert not missing, f"{missing} not in:\n{raised.value}"
+
+
+def test_good_lengths_do_not_raise():
+    """The neighbours of the bad lengths are good ones."""
+    ys = RNN(X, seq_lengths=np.array([0, 5]))
+    assert np.all(ys[0] == 0)
+    assert np.all(ys[1] != 0)

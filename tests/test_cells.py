@@ -1,0 +1,188 @@
+"""Each cell by itself: every test runs over the whole table of cases."""
+
+import dataclasses
+import inspect
+import io
+import re
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASES, weights
+from jax.test_util import check_grads
+from jaxtyping import jaxtyped
+
+pytestmark = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def assert_trees_close(a, b, **tolerance):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+def assert_leaves_close(tree, leaves, **tolerance):
+    for x, y in zip(jax.tree.leaves(tree), leaves, strict=True):
+        np.testing.assert_allclose(x, y, **tolerance)
+
+
+def test_values_over_several_steps(case):
+    cell = case.cell()
+    xs, carry = case.inputs(3), case.carry(cell)
+    state = [np.asarray(leaf) for leaf in jax.tree.leaves(carry)]
+    step = eqx.filter_jit(cell)
+    for x in xs:
+        carry, y = step(carry, x)
+        state, expected = case.oracle(weights(cell), state, np.asarray(x))
+        np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
+        assert_leaves_close(carry, state, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_agree_with_finite_differences(case):
+    cell = case.cell()
+    params, static = eqx.partition(cell, eqx.is_array)
+
+    @jax.jit
+    def two_steps(params, carry, xs):
+        cell = eqx.combine(params, static)
+        carry, first = cell(carry, xs[0])
+        return carry, (first, cell(carry, xs[1])[1])
+
+    args = params, case.carry(cell, 2), case.inputs(2, 2)
+    check_grads(two_steps, args, order=1, modes=("fwd", "rev"), eps=1e-5, rtol=1e-6)
+
+
+def test_jit_equals_eager(case):
+    cell = case.cell()
+    args = case.carry(cell, 2), case.inputs(2)
+    assert_trees_close(eqx.filter_jit(cell)(*args), cell(*args), rtol=1e-12, atol=1e-12)
+
+
+def test_any_number_of_batch_axes(case):
+    """0, 1 and 3 batch axes, `vmap` and a loop agree."""
+    cell = case.cell()
+    carry, xs = case.carry(cell, 2, 1, 3), case.inputs(2, 1, 3)
+    step = eqx.filter_jit(cell)
+    three_axes = step(carry, xs)
+    flat_carry, flat_xs = jax.tree.map(lambda a: a.reshape(6, *a.shape[3:]), (carry, xs))
+    flat = jax.tree.map(lambda a: a.reshape(6, *a.shape[3:]), three_axes)
+    assert_trees_close(step(flat_carry, flat_xs), flat, rtol=1e-12, atol=1e-12)
+    assert_trees_close(jax.vmap(cell)(flat_carry, flat_xs), flat, rtol=1e-12, atol=1e-12)
+    for b in range(6):
+        single = step(jax.tree.map(lambda a, b=b: a[b], flat_carry), flat_xs[b])
+        expected = jax.tree.map(lambda a, b=b: a[b], flat)
+        assert_trees_close(single, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("weight_dtype", "input_dtype"),
+    [
+        (jnp.bfloat16, jnp.bfloat16),
+        (jnp.bfloat16, jnp.float32),
+        (jnp.float32, jnp.bfloat16),
+        (jnp.float32, jnp.float32),
+        (jnp.float32, jnp.float64),
+        (jnp.float64, jnp.float64),
+    ],
+)
+def test_carry_is_fixed(case, weight_dtype, input_dtype):
+    """Structure, shapes and dtype of the carry are the same before and after a step."""
+    cell = case.cell(weight_dtype)
+    sample = jax.ShapeDtypeStruct((2, *case.features), input_dtype)
+
+    def start_and_step(x):
+        carry = cell.initialize_carry(None, sample)
+        return carry, *cell(carry, x)
+
+    before, after, outputs = jax.eval_shape(start_and_step, sample)
+    assert before == after
+    wanted = jnp.promote_types(weight_dtype, input_dtype)
+    assert {leaf.dtype for leaf in jax.tree.leaves((after, outputs))} == {wanted}
+    assert all(leaf.dtype == weight_dtype for leaf in jax.tree.leaves(cell))
+
+
+def test_initialize_carry_reads_only_shape_and_dtype(case):
+    cell = case.cell()
+    x = case.inputs(2)
+    carry = cell.initialize_carry(None, x)
+    struct = cell.initialize_carry(None, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    from_numpy = cell.initialize_carry(None, np.asarray(x))
+    assert_trees_close(carry, struct, rtol=0)
+    assert_trees_close(carry, from_numpy, rtol=0)
+    assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(carry))
+
+
+def test_carry_init_is_used(case):
+    init = jax.nn.initializers.normal()
+    cell = case.make(carry_init=init, key=jax.random.key(0))
+    sample = jax.ShapeDtypeStruct((2, *case.features), jnp.float64)
+    leaves = jax.tree.leaves(cell.initialize_carry(jax.random.key(1), sample))
+    values = np.concatenate([np.ravel(leaf) for leaf in leaves])
+    assert len(np.unique(values)) == values.size
+    with pytest.raises(ValueError, match=r"`key` must be a random key.*jax.random.key"):
+        cell.initialize_carry(None, sample)
+
+
+def test_numpy_in(case):
+    cell = case.cell()
+    carry, x = case.carry(cell, 2), case.inputs(2)
+    as_numpy = jax.tree.map(np.asarray, (carry, x))
+    assert_trees_close(cell(*as_numpy), cell(carry, x), rtol=0)
+
+
+def test_serialisation_round_trip(case):
+    cell, other = case.cell(), case.cell(seed=7)
+    buffer = io.BytesIO()
+    eqx.tree_serialise_leaves(buffer, cell)
+    buffer.seek(0)
+    assert eqx.tree_equal(eqx.tree_deserialise_leaves(buffer, other), cell)
+
+
+def test_only_arrays_are_leaves(case):
+    cell = case.cell()
+    assert all(eqx.is_inexact_array(leaf) for leaf in jax.tree.leaves(cell))
+    hash(jax.tree.structure(cell))  # and all else is hashable, so `jit` can compare it
+
+
+def test_annotated_field_shapes_are_true(case):
+    @jaxtyped(typechecker=None)
+    def check(self):
+        for field in dataclasses.fields(self):
+            options = field.type.__args__ if hasattr(field.type, "__args__") else (field.type,)
+            value = getattr(self, field.name)
+            if isinstance(value, jax.Array):
+                shaped = [option for option in options if hasattr(option, "dim_str")]
+                assert any(isinstance(value, option) for option in shaped), field.name
+
+    check(case.cell())
+
+
+def test_docstring_has_equations_shapes_and_source(case):
+    doc = inspect.getdoc(type(case.cell()))
+    assert re.search(r"^    h' = .+", doc, re.MULTILINE)
+    assert "**Shapes:**" in doc
+    assert re.search(r"\*\*Source:\*\* .*\((19|20)\d\d\)", doc, re.DOTALL)
+
+
+def test_initial_weights(case):
+    """Each gate's recurrent matrix is orthogonal by itself; dtype and initialisers are used."""
+    cell = case.make(dtype=jnp.float64, key=jax.random.key(0))
+    gates = np.split(np.asarray(cell.weight_hh), cell.weight_hh.shape[0] // cell.hidden_size)
+    for gate in gates:
+        matrix = np.moveaxis(gate, 0, -1).reshape(-1, cell.hidden_size)
+        small = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+        np.testing.assert_allclose(small, np.eye(len(small)), atol=1e-12)
+    assert len(gates) == 1 or not np.allclose(gates[0], gates[1])
+    half = case.make(
+        dtype=jnp.bfloat16,
+        weight_init=jax.nn.initializers.constant(2.0),
+        recurrent_weight_init=jax.nn.initializers.constant(3.0),
+        key=jax.random.key(0),
+    )
+    assert half.weight_ih.dtype == half.weight_hh.dtype == jnp.bfloat16
+    assert np.all(half.weight_ih == 2)
+    assert np.all(half.weight_hh == 3)
+    if half.bias is not None:
+        biased = case.make(bias_init=jax.nn.initializers.constant(4.0), key=jax.random.key(0))
+        assert set(np.unique(biased.bias)) <= {4.0, 5.0}

@@ -1,0 +1,32 @@
+"""Nothing is left out of the table of cases."""
+
+import inspect
+import pkgutil
+from importlib import import_module
+
+from cases import CASES
+
+import eqx_rnn
+import eqx_rnn.cells
+
+
+def final_cells():
+    for module in pkgutil.iter_modules(eqx_rnn.cells.__path__, "eqx_rnn.cells."):
+        for value in vars(import_module(module.name)).values():
+            if (
+                inspect.isclass(value)
+                and issubclass(value, eqx_rnn.RNNCellBase)
+                and not inspect.isabstract(value)
+            ):
+                yield value
+
+
+def test_every_cell_is_exported_and_has_a_case():
+    cells = set(final_cells())
+    assert len(cells) >= 6
+    assert {getattr(eqx_rnn, cell.__name__, None) for cell in cells} == cells
+    assert {type(case.cell()) for case in CASES} == cells
+
+
+def test_names_are_unique():
+    assert len({case.name for case in CASES}) == len(CASES)
