@@ -141,14 +141,13 @@ def draw_unfolding(axes, model: Classifier, utterance: Utterances) -> None:
     curves = predict(model, copies, cuts)  # (frames heard, 9)
 
     speaker = int(utterance.speakers)
-    axes.plot(cuts, jnp.delete(curves, speaker, axis=1), color="0.75", linewidth=1.2)
-    axes.plot([], [], color="0.75", linewidth=1.2, label="the eight others")
-    axes.plot(cuts, curves[:, speaker], color="tab:red", linewidth=2.5, label="the true speaker")
+    others = axes.plot(cuts, jnp.delete(curves, speaker, axis=1), color="0.75", linewidth=1.2)
+    (true,) = axes.plot(cuts, curves[:, speaker], color="#08519c", linewidth=3)
+    axes.legend([true, others[0]], ["the true speaker", "the eight others"], loc="center right")
     axes.set(title=f"Speaker {speaker + 1}, heard frame by frame", xlabel="frames heard")
     axes.set(ylabel="probability", xlim=(1, cuts.size), ylim=(-0.02, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="center right")
 
 
 def draw_confusion(axes, speakers: Array, guesses: Array) -> None:
@@ -158,8 +157,8 @@ def draw_confusion(axes, speakers: Array, guesses: Array) -> None:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            color = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, count, color=color, ha="center", va="center")
+            color = "white" if shares[row, column] > 0.5 else "tab:red"
+            axes.text(column, row, count, color=color, ha="center", va="center", weight="bold")
     names = range(1, NUM_SPEAKERS + 1)
     axes.set_xticks(range(NUM_SPEAKERS), names)
     axes.set_yticks(range(NUM_SPEAKERS), names)
