@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ._checks import as_array, describe
+from ._checks import as_array
 from .rnn import RNN
 from .sequences import check_steps, episode_ends, find_axes, valid_steps
 
@@ -36,12 +36,6 @@ class Bidirectional(eqx.Module):
     merge: str | Callable[[Any, Any], Any] | None = eqx.field(static=True, default="concat")
 
     def __check_init__(self):
-        for name in ("forward_rnn", "backward_rnn"):
-            if not isinstance(getattr(self, name), RNN):
-                raise TypeError(
-                    f"Bidirectional: `{name}` must be an `eqx_rnn.RNN`, got "
-                    f"{describe(getattr(self, name))}. Wrap a cell as `RNN(cell)`."
-                )
         if self.forward_rnn.cell is self.backward_rnn.cell:
             raise ValueError(
                 "Bidirectional: `forward_rnn` and `backward_rnn` must have a cell each, got one "

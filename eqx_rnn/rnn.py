@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import PRNGKeyArray, PyTree
 
-from ._checks import as_array, check_carry, describe
+from ._checks import as_array, check_carry
 from .base import RNNCellBase, carry_struct
 from .scan import scan, select
 from .sequences import check_steps, find_axes, flip_sequences, valid_steps
@@ -29,12 +29,6 @@ class RNN(eqx.Module):
     unroll: int = eqx.field(static=True, default=1, kw_only=True)
 
     def __check_init__(self):
-        if not isinstance(self.cell, RNNCellBase):
-            raise TypeError(
-                "RNN: `cell` must be an `eqx_rnn.RNNCellBase`, got "
-                f"{describe(self.cell)}. Pass for example `eqx_rnn.LSTMCell(...)`, or subclass "
-                "`RNNCellBase`."
-            )
         if self.unroll < 1:
             raise ValueError(f"RNN: `unroll` must be at least 1, got {self.unroll}.")
 

@@ -75,9 +75,10 @@ def check_lengths(
         raise TypeError(f"{start} Cast it first, for example with `.astype(jnp.int32)`.")
     if lengths.shape != batch:
         raise ValueError(f"{start} Pass one length a sequence.")
+    wide = lengths.astype(jnp.promote_types(lengths.dtype, jnp.int32))  # int8 has no 300
     return eqx.error_if(
-        lengths.astype(jnp.int32),
-        (lengths < 0) | (lengths > num_steps),
+        wide.astype(jnp.int32),
+        (wide < 0) | (wide > num_steps),
         f"{owner}: `seq_lengths` must be between 0 and {num_steps}, the length of the time axis, "
         "got one outside. Clip the lengths, or pad the inputs to the longest.",
     )

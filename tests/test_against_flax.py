@@ -17,9 +17,8 @@ import eqx_rnn
 
 TIME = 5
 
-assert_close = functools.partial(
-    np.testing.assert_allclose, rtol=1e-12, atol=1e-12, equal_nan=False, strict=True
-)
+close = {"rtol": 1e-12, "atol": 1e-12, "equal_nan": False, "strict": True}
+assert_close = functools.partial(np.testing.assert_allclose, **close)
 
 
 # Our weights as Flax's parameters. Flax's kernels are (*kernel, in, out), ours (out, in, *kernel).
@@ -54,19 +53,13 @@ def gru_params(cell, gates="rzn"):
 def conv_lstm_params(cell):
     """Gates i, g, f, o; a bias for each convolution; Flax adds 1 to f in every step."""
 
-    def reorder(rows):
-        i, f, g, o = jnp.split(rows, 4)
-        return jnp.concatenate([i, g, f, o])
-
-    def kernel(weight):
-        return jnp.moveaxis(reorder(weight), (0, 1), (-1, -2))
-
-    bias = reorder(cell.bias - jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), cell.hidden_size))
-    one = random_like(bias, seed=7)
-    other = bias / 3 - one  # of both together a gradient must come
-    return {
-        "ih": {"kernel": kernel(cell.weight_ih), "bias": 2 * bias / 3 + one},
-        "hh": {"kernel": kernel(cell.weight_hh), "bias": other},
+    rows = np.arange(4 * cell.hidden_size).reshape(4, -1)[[0, 2, 1, 3]].ravel()
+    kernel = lambda weight: jnp.moveaxis(weight[rows], (0, 1), (-1, -2))
+    bias = (cell.bias - jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), cell.hidden_size))[rows]
+    apart = random_like(bias, seed=7)
+    return {  # the bias's gradient comes from both
+        "ih": {"kernel": kernel(cell.weight_ih), "bias": bias / 3 + apart},
+        "hh": {"kernel": kernel(cell.weight_hh), "bias": 2 * bias / 3 - apart},
     }
 
 
@@ -163,20 +156,18 @@ def rnns(pair, lengths=None, return_carry=True, time_major=False, **options):
     return ours, flax
 
 
-def bidirectionals(lengths, time_major=False, return_carry=True, merge="concat"):
-    """The same for `Bidirectional`, an LSTM and a GRU: functions of pairs."""
+def bidirectionals(lengths, return_carry=True, time_major=False):
+    """The same for `Bidirectional`, of an LSTM and a GRU: functions of pairs."""
     call = {"seq_lengths": lengths, "return_carry": return_carry}
 
     def ours(cells, xs, carries):
         rnns = (eqx_rnn.RNN(cell, time_major=time_major) for cell in cells)
-        return eqx_rnn.Bidirectional(*rnns, merge)(xs, initial_carry=carries, **call)
+        return eqx_rnn.Bidirectional(*rnns)(xs, initial_carry=carries, **call)
 
     def flax(cells, xs, carries):
         lstm, gru = {"cell": LSTM.params(cells[0])}, {"cell": GRU.params(cells[1])}
         variables = {"params": {"forward_rnn": lstm, "backward_rnn": gru}}
-        options = {"merge_fn": jnp.multiply} if merge == "mul" else {}
-        rnns = nn.RNN(LSTM.flax), nn.RNN(GRU.flax)
-        model = nn.Bidirectional(*rnns, time_major=time_major, **options)
+        model = nn.Bidirectional(nn.RNN(LSTM.flax), nn.RNN(GRU.flax), time_major=time_major)
         carries = tuple(map(translate, carries))
         carries, ys = model.apply(variables, xs, initial_carry=carries, **call)
         return tuple(map(translate, carries)), where_valid(lengths, ys, 0, time_major)
@@ -202,32 +193,27 @@ def test_step(pair):
         ("gru", (), None, "reverse keep_order"),
         ("simple", (2, 3), None, "reverse"),
         ("conv-lstm-1d", (2, 3), None, "time_major"),
-        ("lstm", (4,), [2, TIME, 1, 3], ""),
-        ("lstm-optimized", (4,), [2, TIME, 1, 3], "reverse"),
-        ("lstm-optimized", (4,), [2, TIME, 1, 3], "time_major reverse keep_order"),
-        ("conv-lstm-2d", (3,), [2, TIME, 1], "time_major reverse"),
+        ("lstm", (4,), L4, ""),
+        ("lstm-optimized", (4,), L4, "reverse"),
+        ("lstm-optimized", (4,), L4, "time_major reverse keep_order"),
+        ("conv-lstm-2d", (3,), L3, "time_major reverse"),
         # With two batch axes and lengths Flax's outputs are right, its carry is not: see below.
-        ("gru", (2, 3), [[2, TIME, 1], [3, 4, 2]], "time_major"),
-        ("mgu", (2, 3), [[2, TIME, 1], [3, 4, 2]], "reverse keep_order"),
-        ("mgu", (2, 3), [[2, TIME, 1], [3, 4, 2]], "time_major reverse"),
+        ("gru", (2, 3), L23, "time_major"),
+        ("mgu", (2, 3), L23, "reverse keep_order"),
+        ("mgu", (2, 3), L23, "time_major reverse"),
     ],
 )
 def test_rnn(name, batch, lengths, options):
     pair, options = PAIRS[name], dict.fromkeys(options.split(), True)
     xs = pair.inputs(TIME, *batch) if "time_major" in options else pair.inputs(*batch, TIME)
-    lengths = None if lengths is None else jnp.array(lengths)
-    return_carry = lengths is None or len(batch) == 1
-    run = rnns(pair, lengths, return_carry, **options)
+    run = rnns(pair, lengths, lengths is None or len(batch) == 1, **options)
     assert_same(*run, pair.cell(), xs, pair.carry(*batch))
 
 
-@pytest.mark.parametrize(
-    ("lengths", "time_major", "merge"), [(None, False, "concat"), ([2, TIME, 1], True, "mul")]
-)
-def test_bidirectional(lengths, time_major, merge):
-    lengths = None if lengths is None else jnp.array(lengths)
+@pytest.mark.parametrize(("lengths", "time_major"), [(None, False), (L3, True)])
+def test_bidirectional(lengths, time_major):
     xs = LSTM.inputs(TIME, 3) if time_major else LSTM.inputs(3, TIME)
-    run = bidirectionals(lengths, time_major, merge=merge)
+    run = bidirectionals(lengths, time_major=time_major)
     assert_same(*run, (LSTM.cell(), GRU.cell(5)), xs, (LSTM.carry(3), GRU.carry(3, seed=4)))
 
 
@@ -243,22 +229,61 @@ def test_flax_is_wrong_about_length_0(reverse):
     assert jnp.abs(flax[0].hidden - initial.hidden).max() > 0.01
 
 
-def flatten_batch(tree):
-    """Makes one batch axis of two."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
+LENGTHS = np.array([[4, 1, 3], [TIME, 2, 1]])
 
 
-BOTH = LSTM.cell(), GRU.cell(5)
+def assert_same_flattened(models, cell, *args):
+    """Ours with two batch axes and lengths equals Flax's with one."""
+    flatten = lambda leaf: leaf.reshape(6, *leaf.shape[2:])
+    ours = models(LENGTHS)[0](cell, *args)
+    flax = models(flatten(LENGTHS))[1](cell, *jax.tree.map(flatten, args))
+    jax.tree.map(assert_close, jax.tree.map(flatten, ours), flax)
 
 
-@pytest.mark.parametrize(
-    ("models", "weights", "return_carry"),
-    [
-        (functools.partial(rnns, LSTM), BOTH[0], True),
-        (functools.partial(rnns, LSTM, reverse=True), BOTH[0], True),
-        (bidirectionals, BOTH, False),
-    ],
-    ids=["forward", "reverse", "bidirectional"],
-)
-def test_flax_is_wrong_about_lengths_with_two_batch_axes(models, weights, return_carry):
-    pass
+@both_directions
+def test_flax_is_wrong_about_lengths_with_two_batch_axes(reverse):
+    """It raises, or returns a carry of a wrong shape."""
+    models = functools.partial(rnns, LSTM, reverse=reverse)
+    args = LSTM.cell(), LSTM.inputs(2, 3, TIME), LSTM.carry(2, 3)
+    assert_same_flattened(models, *args)
+    with pytest.raises(ValueError, match="Incompatible shapes for broadcasting"):
+        jax.eval_shape(models(LENGTHS)[1], *args)
+    square = LSTM.cell(), LSTM.inputs(2, 2, TIME), LSTM.carry(2, 2)
+    assert jax.eval_shape(models(LENGTHS[:, :2])[1], *square)[0].hidden.shape == (2, 2, 2, 4)
+
+
+def test_flax_s_bidirectional_is_wrong_about_lengths_with_two_batch_axes():
+    """It raises even when nobody asks for the carry."""
+    carries = LSTM.carry(2, 3), GRU.carry(2, 3, seed=4)
+    args = (LSTM.cell(), GRU.cell(5)), LSTM.inputs(2, 3, TIME), carries
+    assert_same_flattened(bidirectionals, *args)
+    with pytest.raises(ValueError, match="Incompatible shapes for broadcasting"):
+        jax.eval_shape(bidirectionals(LENGTHS, return_carry=False)[1], *args)
+
+
+@both_directions
+def test_flax_is_wrong_about_nan_padding(reverse):
+    """Its values at valid steps are right, its gradients are NaN; ours do not see the padding."""
+    lengths, clean = jnp.array(L3), GRU.inputs(3, TIME)
+    ours, flax = map(with_gradients, rnns(GRU, lengths, reverse=reverse, keep_order=True))
+    cell, carry, padded = GRU.cell(), GRU.carry(3), where_valid(lengths, clean, jnp.nan)
+    expected = flax((cell, clean, carry))
+    jax.tree.map(assert_close, ours((cell, padded, carry)), expected)
+
+    values, (of_weights, *of_batch) = flax((cell, padded, carry))
+    jax.tree.map(assert_close, values, expected[0])
+    assert all(jnp.isnan(gradient).all() for gradient in jax.tree.leaves(of_weights))
+    for gradient in of_batch:  # only the second sequence has no padding
+        spoilt = jnp.isnan(gradient).reshape(3, -1).any(axis=1)
+        np.testing.assert_array_equal(spoilt, [True, False, True])
+
+
+def test_flax_s_conv_lstm_cannot_change_the_space():
+    """It starts from a state of the inputs' size, and strides over it too."""
+    options, key, x = {"kernel_size": (3,), "strides": (2,)}, jax.random.key(0), jnp.zeros((6, 2))
+    flax = nn.ConvLSTMCell(3, **options)
+    carry = flax.initialize_carry(key, x.shape)
+    with pytest.raises(TypeError, match="incompatible shapes for broadcasting"):
+        jax.eval_shape(flax.init, key, carry, x)
+    make = lambda key: eqx_rnn.ConvLSTMCell(2, 3, **options, key=key).initialize_carry(None, x)
+    assert eqx.filter_eval_shape(make, key).hidden.shape == (3, 3)

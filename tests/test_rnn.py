@@ -166,6 +166,15 @@ def test_lengths_of_any_integer_dtype(dtype):
     assert_result(rnn(xs, seq_lengths=LENGTHS.astype(dtype), return_carry=True), expected)
 
 
+def test_short_integers_and_long_sequences():
+    """300 steps do not fit in eight bits; the lengths do."""
+    rnn, xs = eqx_rnn.RNN(LSTM.cell()), LSTM.inputs(2, 300)
+    ys = rnn(xs, seq_lengths=np.array([200, 5], np.uint8))
+    np.testing.assert_array_equal(np.any(ys != 0, -1).sum(1), [200, 5])
+    with pytest.raises(eqx.EquinoxRuntimeError, match="between 0 and 300"):
+        rnn(xs, seq_lengths=np.array([301, 5], np.int16))
+
+
 def test_one_sequence_without_batch():
     cell, xs = LSTM.cell(), LSTM.inputs(6)
     for length in (0, 1, 6):

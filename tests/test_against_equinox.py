@@ -1,0 +1,121 @@
+"""Side by side with `eqx.nn`: same leaves, so the same weights; same numbers and gradients."""
+
+import functools
+import io
+
+import equinox as eqx
+import jax
+import jax.lax as lax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import random_like
+
+import eqx_rnn
+
+CELLS = [(eqx_rnn.LSTMCell, eqx.nn.LSTMCell), (eqx_rnn.GRUCell, eqx.nn.GRUCell)]
+every_cell = pytest.mark.parametrize(("make_ours", "make_theirs"), CELLS, ids=["lstm", "gru"])
+with_and_without_bias = pytest.mark.parametrize("use_bias", [True, False], ids=["bias", "no-bias"])
+
+assert_close = functools.partial(
+    np.testing.assert_allclose, rtol=1e-12, atol=1e-12, equal_nan=False, strict=True
+)
+
+
+def build(make, seed=0, **options):
+    """A cell whose weights, biases too, are random and distinct."""
+    shapes = eqx.filter_eval_shape(make, 3, 4, **options, key=jax.random.key(0))
+    return random_like(shapes, seed, scale=0.5)
+
+
+def copy_leaves(source, target):
+    return eqx.tree_at(jax.tree.leaves, target, jax.tree.leaves(source))
+
+
+def states(make_ours, *batch):
+    """A random carry of ours: what `eqx.nn` takes as well."""
+    hidden, cell = random_like(2 * (jax.ShapeDtypeStruct((*batch, 4), jnp.float64),), seed=1)
+    return eqx_rnn.LSTMCarry(hidden, cell) if make_ours is eqx_rnn.LSTMCell else hidden
+
+
+def inputs(*leading):
+    return random_like(jax.ShapeDtypeStruct((*leading, 3), jnp.float64), seed=2)
+
+
+@every_cell
+@with_and_without_bias
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16, jnp.float32], ids=str)
+def test_same_leaves(make_ours, make_theirs, use_bias, dtype):
+    def leaves(make):
+        cell = eqx.filter_eval_shape(
+            make, 3, 4, use_bias=use_bias, dtype=dtype, key=jax.random.key(0)
+        )
+        named, _ = jax.tree.flatten_with_path(cell)
+        return [(jax.tree_util.keystr(path), leaf.shape, leaf.dtype) for path, leaf in named]
+
+    assert leaves(make_ours) == leaves(make_theirs)
+
+
+@every_cell
+@with_and_without_bias
+def test_same_numbers_step_by_step(make_ours, make_theirs, use_bias):
+    """Ours takes two batch axes as they are, `eqx.nn` needs two `vmap`s."""
+    theirs = build(make_theirs, use_bias=use_bias)
+    ours = copy_leaves(theirs, build(make_ours, seed=5, use_bias=use_bias))
+    our_step, their_step = eqx.filter_jit(ours), eqx.filter_jit(jax.vmap(jax.vmap(theirs)))
+    our_state = their_state = states(make_ours, 2, 3)
+    for x in inputs(4, 2, 3):
+        our_state, output = our_step(our_state, x)
+        their_state = their_step(x, their_state)
+        pairs = zip(jax.tree.leaves(our_state), jax.tree.leaves(their_state), strict=True)
+        for a, b in pairs:
+            assert_close(a, b)
+        assert_close(output, jax.tree.leaves(their_state)[0])
+
+
+@every_cell
+@with_and_without_bias
+def test_same_gradients_as_their_cell_in_a_scan(make_ours, make_theirs, use_bias):
+    """By the weights, the inputs and the first carry; `RNN` is the scan of `eqx.nn`'s docs."""
+
+    def run_ours(cell, xs, state):
+        state, ys = eqx_rnn.RNN(cell)(xs, initial_carry=state, return_carry=True)
+        return jax.tree.leaves(state), ys
+
+    @functools.partial(jax.vmap, in_axes=(None, 0, 0))
+    def run_theirs(cell, xs, state):
+        def step(state, x):
+            state = cell(x, state)
+            return state, jax.tree.leaves(state)[0]
+
+        state, ys = lax.scan(step, tuple(state) if isinstance(state, tuple) else state, xs)
+        return jax.tree.leaves(state), ys
+
+    def gradients(run, *args):
+        def loss(args):
+            out = run(*args)
+            weighted = jax.tree.map(jnp.vdot, out, random_like(out, seed=3))
+            return sum(jax.tree.leaves(weighted))
+
+        return jax.tree.leaves(eqx.filter_jit(eqx.filter_value_and_grad(loss))(args))
+
+    theirs = build(make_theirs, use_bias=use_bias)
+    ours = copy_leaves(theirs, build(make_ours, seed=5, use_bias=use_bias))
+    args = inputs(2, 5), states(make_ours, 2)
+    pairs = zip(gradients(run_ours, ours, *args), gradients(run_theirs, theirs, *args), strict=True)
+    for a, b in pairs:
+        assert_close(a, b)
+
+
+@every_cell
+@with_and_without_bias
+def test_files_of_either_load_into_the_other(make_ours, make_theirs, use_bias):
+    for make_source, make_target in [(make_ours, make_theirs), (make_theirs, make_ours)]:
+        source = build(make_source, use_bias=use_bias)
+        target = build(make_target, seed=5, use_bias=use_bias)
+        file = io.BytesIO()
+        eqx.tree_serialise_leaves(file, source)
+        file.seek(0)
+        loaded = jax.tree.leaves(eqx.tree_deserialise_leaves(file, target))
+        for a, b in zip(loaded, jax.tree.leaves(source), strict=True):
+            np.testing.assert_array_equal(a, b)
