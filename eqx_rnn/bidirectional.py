@@ -1,6 +1,6 @@
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -67,7 +67,7 @@ class Bidirectional(eqx.Module):
         seq_lengths: Any = None,
         mask: Any = None,
         resets: Any = None,
-        return_carry: bool = False,
+        return_carry: bool | Literal["all"] = False,
         key: PRNGKeyArray | None = None,
     ) -> Any:
         """Runs both directions: see `RNN.__call__`, with these differences.
@@ -108,7 +108,7 @@ class Bidirectional(eqx.Module):
                 seq_lengths=seq_lengths,
                 mask=mask,
                 resets=step_resets,
-                return_carry=True,
+                return_carry=return_carry or True,
                 key=direction_key,
             )
             for rnn, carry, step_resets, direction_key in (

@@ -1,4 +1,5 @@
-from typing import Any
+import math
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -8,7 +9,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from ._checks import as_array, check_carry
 from .base import RNNCellBase, carry_struct
-from .scan import scan, select
+from .scan import Steps, scan, select
 from .sequences import check_steps, find_axes, flip_sequences, valid_steps
 
 
@@ -19,6 +20,21 @@ class RNN(eqx.Module):
 
     Any number of batch axes, any cell: `cell.num_feature_dims` tells which axes are features.
 
+    Cells that are `FactoredCell`s run on the fast engine; forward and reverse mode, higher orders
+    and `jax.vmap` are exact on it. Others run by a plain `jax.lax.scan`.
+
+    **Options:**
+
+    - `time_major`: whether the time axis comes first, and not after the batch axes.
+    - `reverse`, `keep_order`: see `__call__`.
+    - `unroll`: steps in one iteration of the loop, as in `jax.lax.scan`.
+    - `checkpoint`: whether the backward pass computes carries and gates again, chunk by chunk,
+        so that only the carries between chunks are kept. An integer is the chunk's steps; `True`
+        takes the square root of the number of steps.
+    - `truncate`: after how many steps gradients are cut (truncated back-propagation through
+        time). The values are the same; what a step receives from an earlier piece counts as
+        given.
+
     **Source:** the proposal "Refactor RNNCellBase" (FLIP 3099) of Flax, whose names these are.
     """
 
@@ -27,10 +43,17 @@ class RNN(eqx.Module):
     reverse: bool = eqx.field(static=True, default=False, kw_only=True)
     keep_order: bool = eqx.field(static=True, default=False, kw_only=True)
     unroll: int = eqx.field(static=True, default=1, kw_only=True)
+    checkpoint: bool | int = eqx.field(static=True, default=False, kw_only=True)
+    truncate: int | None = eqx.field(static=True, default=None, kw_only=True)
 
     def __check_init__(self):
-        if self.unroll < 1:
-            raise ValueError(f"RNN: `unroll` must be at least 1, got {self.unroll}.")
+        for name in ("unroll", "checkpoint", "truncate"):
+            value = getattr(self, name)
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+                raise ValueError(
+                    f"RNN: `{name}` must be a number of steps, at least 1, got {value}. Leave it "
+                    "out, or pass a positive integer."
+                )
 
     @jax.named_scope("eqx_rnn.RNN")
     def __call__(
@@ -41,7 +64,7 @@ class RNN(eqx.Module):
         seq_lengths: Any = None,
         mask: Any = None,
         resets: Any = None,
-        return_carry: bool = False,
+        return_carry: bool | Literal["all"] = False,
         key: PRNGKeyArray | None = None,
     ) -> Any:
         """Runs the cell over a batch of sequences.
@@ -58,13 +81,14 @@ class RNN(eqx.Module):
         - `resets`: bool, of the shape of `mask`: where true, the cell's own initial carry replaces
             the carry before that step (in the order of processing), as at the start of an
             episode. Without effect at a skipped step.
-        - `return_carry`: whether to return the final carry too.
+        - `return_carry`: whether to return the final carry too; `"all"` for the carries after
+            every step, their time axis where the inputs have it, in the order of the outputs.
         - `key`: for cells that draw their first carry or draw in the step.
 
         **Returns:**
 
         The outputs, with batch and time axes where the inputs have them; or, with `return_carry`,
-        the pair `(final carry, outputs)`.
+        the pair `(final carry, outputs)` or `(carries, outputs)`.
 
         `reverse` runs from the last step to the first (with lengths: from the last valid one).
         Outputs come in the order of processing, padding last, or with `keep_order` in that of
@@ -94,23 +118,28 @@ class RNN(eqx.Module):
             wanted = carry_struct(self.cell, sample)
             carry = check_carry("RNN", "initial_carry", initial_carry, wanted)
 
-        carry, outputs = scan(
+        keys = None if step_key is None else jr.split(step_key, axes.num_steps)
+        checkpoint = self.checkpoint
+        if isinstance(checkpoint, bool):
+            checkpoint = max(1, math.isqrt(axes.num_steps)) if checkpoint else None
+        carry, results = scan(
             self.cell,
             carry,
             xs,
-            mask=mask,
-            resets=resets,
-            initial=initial,
-            keys=None if step_key is None else jr.split(step_key, axes.num_steps),
+            initial,
+            Steps(mask, resets, keys),
             reverse=self.reverse,
             unroll=self.unroll,
+            checkpoint=checkpoint,
+            truncate=self.truncate,
+            all_carries=return_carry == "all",
         )
         if self.reverse and not self.keep_order:
-            outputs = jax.tree.map(
-                lambda y: flip_sequences(
-                    y, lengths, num_batch_dims=len(axes.batch), time_major=True
-                ),
-                outputs,
+            flip = lambda y: flip_sequences(
+                y, lengths, num_batch_dims=len(axes.batch), time_major=True
             )
-        outputs = jax.tree.map(lambda y: jnp.moveaxis(y, 0, axes.time_axis), outputs)
+            results = jax.tree.map(flip, results)
+        carries, outputs = jax.tree.map(lambda y: jnp.moveaxis(y, 0, axes.time_axis), results)
+        if return_carry == "all":
+            return carries, outputs
         return (carry, outputs) if return_carry else outputs

@@ -42,9 +42,8 @@ def lstm_params(cell):
 
 def gru_params(cell, gates="rzn"):
     ih, hh, bias = split(cell, gates)  # the bias is the input product's, but for a second b_n
-    hidden_bias = {"n": cell.bias_n}
     inputs = {f"i{g}": dense(ih[g], bias[g]) for g in gates}
-    return inputs | {f"h{g}": dense(hh[g], hidden_bias.get(g)) for g in gates}
+    return inputs | {f"h{g}": dense(hh[g], cell.bias_n if g == "n" else None) for g in gates}
 
 
 def conv_lstm_params(cell):
@@ -168,10 +167,10 @@ def test_step(pair):
     def flax(cell, x, carry):
         return pair.flax.apply({"params": pair.params(cell)}, to_flax(carry), x)
 
-    cell, xs, carry = pair.arguments(2, 3, time_major=True)
-    variables = jax.eval_shape(pair.flax.init, jax.random.key(0), to_flax(carry), xs[0])
+    cell, (x, *_), carry = pair.arguments(2, 3, time_major=True)
+    variables = jax.eval_shape(pair.flax.init, jax.random.key(0), to_flax(carry), x)
     assert jax.eval_shape(pair.params, cell) == variables["params"]
-    assert_same(lambda cell, x, carry: to_flax(cell(carry, x)), flax, (cell, xs[0], carry))
+    assert_same(lambda cell, x, carry: to_flax(cell(carry, x)), flax, (cell, x, carry))
 
 
 @pytest.mark.parametrize(
@@ -230,9 +229,9 @@ def test_flax_is_wrong_about_lengths_with_two_batch_axes(models, arguments, retu
     assert {leaf.shape for leaf in jax.tree.leaves(carry)} == {(2, 2, 2, 4)}
 
     flatten = lambda leaf: leaf.reshape(6, *leaf.shape[2:])
+    ours = jax.tree.map(flatten, models(lengths)[0](weights, *args))
     flax = models(flatten(lengths))[1](weights, *jax.tree.map(flatten, args))
-    ours = models(lengths)[0](weights, *args)
-    jax.tree.map(assert_close, jax.tree.map(flatten, ours), flax)
+    jax.tree.map(assert_close, ours, flax)
 
 
 @both_directions
@@ -243,7 +242,6 @@ def test_flax_is_wrong_about_nan_padding(reverse):
     padded = cell, where_valid(LENGTHS[3,], xs, jnp.nan), carry
     expected = flax((cell, xs, carry))
     jax.tree.map(assert_close, ours(padded), expected)
-
     values, (of_weights, *of_batch) = flax(padded)
     jax.tree.map(assert_close, values, expected[0])
     assert all(jnp.isnan(gradient).all() for gradient in jax.tree.leaves(of_weights))

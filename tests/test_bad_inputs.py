@@ -251,6 +251,21 @@ BAD_INPUTS = {
         ["cell", "RNNCellBase", "LSTMCell"],
     ),
     "unroll": (lambda: eqx_rnn.RNN(LSTM, unroll=0), ValueError, ["`unroll`", "at least 1", "0"]),
+    "checkpoint": (
+        lambda: eqx_rnn.RNN(LSTM, checkpoint=-3),
+        ValueError,
+        ["`checkpoint`", "at least 1", "-3"],
+    ),
+    "truncate": (
+        lambda: eqx_rnn.RNN(LSTM, truncate=0),
+        ValueError,
+        ["`truncate`", "at least 1", "0"],
+    ),
+    "return_carry": (
+        lambda: RNN(X, return_carry="last"),
+        TypeError,
+        ["'return_carry'", "last", "all"],
+    ),
     "one cell for both directions": (
         lambda: eqx_rnn.Bidirectional(RNN, RNN),
         ValueError,

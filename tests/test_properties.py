@@ -35,7 +35,7 @@ def calls(draw):
     return batch, num_steps, seed, given_carry, options, layout
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(calls())
 def test_rnn_equals_a_loop(call):
     batch, num_steps, seed, given_carry, options, layout = call
@@ -58,7 +58,7 @@ def test_rnn_equals_a_loop(call):
         np.testing.assert_allclose(leaf, value, rtol=1e-11, atol=1e-11)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(calls())
 def test_flipping_twice_changes_nothing(call):
     batch, num_steps, seed, _, options, _ = call

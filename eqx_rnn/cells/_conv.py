@@ -88,9 +88,11 @@ def convolve(
 def state_shape(cell: Any, sample_input: Any) -> tuple[int, ...]:
     """The state's spatial axes and channels: the space that the input convolution leaves."""
     space = sample_input.shape[-len(cell.kernel_size) - 1 : -1]
-    sample = jax.ShapeDtypeStruct((*space, cell.input_size), cell.weight_ih.dtype)
+    weight = cell.weight_ih
     gates = jax.eval_shape(
-        lambda x: convolve(x, cell.weight_ih, cell.strides, cell.padding, cell.dilation), sample
+        lambda x, w: convolve(x, w, cell.strides, cell.padding, cell.dilation),
+        jax.ShapeDtypeStruct((*space, cell.input_size), weight.dtype),
+        jax.ShapeDtypeStruct(weight.shape, weight.dtype),
     )
     if 0 in gates.shape:
         raise ValueError(

@@ -11,6 +11,7 @@ from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 from .._checks import check_inputs
 from ..base import FactoredCell
 from ..initializers import Initializer, check_options, draw_carry, gate_biases, gate_weights
+from ._activations import activate
 from ._carry import LSTMCarry
 from ._conv import Padding, check_padding, convolve, kernel_shape, per_axis, state_shape
 
@@ -132,8 +133,8 @@ class ConvLSTMCell(FactoredCell):
     def update(
         self, carry: LSTMCarry, gates: Gates, *, key: PRNGKeyArray | None = None
     ) -> tuple[LSTMCarry, Output]:
-        i, f, g, o = jnp.split(gates, 4, axis=-1)
-        i, f, o = self.gate_activation(i), self.gate_activation(f), self.gate_activation(o)
-        cell = f * carry.cell + i * self.activation(g)
-        hidden = o * self.activation(cell)
+        sigmoid, tanh = self.gate_activation, self.activation
+        i, f, g, o = activate(gates, sigmoid, sigmoid, tanh, sigmoid)
+        cell = f * carry.cell + i * g
+        hidden = o * tanh(cell)
         return LSTMCarry(hidden, cell), hidden

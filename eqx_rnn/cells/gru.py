@@ -118,20 +118,16 @@ class GRUCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> GRUGates:
-        # Three products, not one that is split: a slice would keep XLA's CPU backend from
-        # vectorising the activation that follows it.
-        r, z, n = (inputs @ w.T for w in jnp.split(self.weight_ih, 3))
-        if self.bias is not None:
-            b_r, b_z, b_n = jnp.split(self.bias, 3)
-            r, z, n = r + b_r, z + b_z, n + b_n
+        gates = inputs @ self.weight_ih.T
+        r, z, n = jnp.split(gates if self.bias is None else gates + self.bias, 3, axis=-1)
         return GRUGates(r, z, n, None)
 
     def project_hidden(self, carry: Hidden) -> GRUGates:
-        w_r, w_z, w_n = jnp.split(self.weight_hh, 3)
-        n = carry @ w_n.T if self.reset_after else None
-        if n is not None and self.bias_n is not None:
-            n = n + self.bias_n
-        return GRUGates(carry @ w_r.T, carry @ w_z.T, None, n)
+        if not self.reset_after:
+            r, z = jnp.split(carry @ self.weight_hh[: 2 * self.hidden_size].T, 2, axis=-1)
+            return GRUGates(r, z, None, None)
+        r, z, n = jnp.split(carry @ self.weight_hh.T, 3, axis=-1)
+        return GRUGates(r, z, None, n if self.bias_n is None else n + self.bias_n)
 
     def update(
         self, carry: Hidden, gates: GRUGates, *, key: PRNGKeyArray | None = None

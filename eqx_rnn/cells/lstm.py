@@ -11,6 +11,7 @@ from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 from .._checks import check_inputs
 from ..base import FactoredCell
 from ..initializers import Initializer, check_options, draw_carry, gate_biases, gate_weights
+from ._activations import activate
 from ._carry import LSTMCarry
 
 Gates = Float[Array, "*batch 4*{self.hidden_size}"]
@@ -137,10 +138,10 @@ class LSTMCell(FactoredCell):
     def update(
         self, carry: LSTMCarry, gates: Gates, *, key: PRNGKeyArray | None = None
     ) -> tuple[LSTMCarry, Output]:
-        i, f, g, o = jnp.split(gates, 4, axis=-1)
-        i, f, o = self.gate_activation(i), self.gate_activation(f), self.gate_activation(o)
-        cell = f * carry.cell + i * self.activation(g)
-        hidden = o * self.activation(cell)
+        sigmoid, tanh = self.gate_activation, self.activation
+        i, f, g, o = activate(gates, sigmoid, sigmoid, tanh, sigmoid)
+        cell = f * carry.cell + i * g
+        hidden = o * tanh(cell)
         if self.weight_hr is not None:
             hidden = hidden @ self.weight_hr.T
         return LSTMCarry(hidden, cell), hidden

@@ -122,14 +122,12 @@ class MGUCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> MGUGates:
-        f, n = (inputs @ w.T for w in jnp.split(self.weight_ih, 2))
-        if self.bias is not None:
-            b_f, b_n = jnp.split(self.bias, 2)
-            f, n = f + b_f, n + b_n
+        gates = inputs @ self.weight_ih.T
+        f, n = jnp.split(gates if self.bias is None else gates + self.bias, 2, axis=-1)
         return MGUGates(f, n, None)
 
     def project_hidden(self, carry: Hidden) -> MGUGates:
-        f, n = (carry @ w.T for w in jnp.split(self.weight_hh, 2))
+        f, n = jnp.split(carry @ self.weight_hh.T, 2, axis=-1)
         return MGUGates(f, None, n if self.bias_n is None else n + self.bias_n)
 
     def update(

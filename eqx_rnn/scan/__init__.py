@@ -1,4 +1,75 @@
 """Runs a cell over time. Time is the first axis of everything here."""
 
-from .plain import scan as scan
-from .plain import select as select
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.lax as lax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from ..base import FactoredCell, RNNCellBase
+from . import factored, plain
+from ._chunks import join, pieces
+from ._select import select as select
+from ._steps import Steps as Steps
+
+
+@eqx.filter_jit
+def scan(
+    cell: RNNCellBase,
+    carry: PyTree[Array],
+    inputs: Array,
+    initial: PyTree[Array],
+    steps: Steps,
+    *,
+    reverse: bool,
+    unroll: int,
+    checkpoint: int | None,
+    truncate: int | None,
+    all_carries: bool,
+) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
+    """The final carry; the carries (if asked for) and outputs of all steps, in the inputs' order.
+
+    **Arguments:**
+
+    - `initial`: the carry that a reset puts in place.
+    - `steps`: see `Steps`.
+    - `reverse`: from the last step to the first.
+    - `unroll`: steps in one iteration of the loop.
+    - `checkpoint`: how many steps make a chunk whose carries are computed again in the backward
+        pass; `None` keeps all.
+    - `truncate`: after how many steps the gradient of the carry is cut.
+
+    Compiled here, so that a call outside `jax.jit` does not compile anew each time.
+    """
+    engine = factored if isinstance(cell, FactoredCell) else plain
+
+    def run(carry: PyTree[Array], inputs: Array, steps: Steps):
+        return engine.scan(
+            cell,  # pyright: ignore[reportArgumentType] (a `FactoredCell` where it must be)
+            carry,
+            inputs,
+            initial,
+            steps,
+            reverse=reverse,
+            unroll=unroll,
+            checkpoint=checkpoint,
+            all_carries=all_carries,
+        )
+
+    if truncate is None or inputs.shape[0] == 0:
+        return run(carry, inputs, steps)
+
+    def piece_of_time(state: Any, xs: Any):
+        is_first, carry = state
+        cut = lambda c: jnp.where(is_first, c, lax.stop_gradient(c))
+        carry, results = run(jax.tree.map(cut, carry), *xs)
+        return (jnp.asarray(False), carry), results
+
+    state, results = (jnp.asarray(True), carry), []
+    for piece in pieces(inputs.shape[0], truncate, reverse):
+        xs = piece.cut((inputs, steps))
+        state, result = lax.scan(piece_of_time, state, xs, reverse=reverse)
+        results.append(jax.tree.map(piece.flatten, result))
+    return state[1], join(results, reverse)

@@ -2,58 +2,50 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.lax as lax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, PyTree
 
 from ..base import RNNCellBase
+from ._chunks import join, pieces
+from ._select import select
+from ._steps import Steps
 
 
-@eqx.filter_jit
 def scan(
     cell: RNNCellBase,
     carry: PyTree[Array],
     inputs: Array,
-    *,
-    mask: Bool[Array, "time *batch"] | None,
-    resets: Bool[Array, "time *batch"] | None,
     initial: PyTree[Array],
-    keys: Array | None,
+    steps: Steps,
+    *,
     reverse: bool,
     unroll: int,
-) -> tuple[PyTree[Array], PyTree[Array]]:
-    """The final carry and all outputs, the latter in the order of the inputs.
-
-    **Arguments:**
-
-    - `mask`: where false, the carry is held, and the output is zero.
-    - `resets`: where true (and `mask` is not false), `initial` replaces the carry before the step.
-    - `keys`: one a step.
-    - `reverse`: from the last step to the first.
-
-    Compiled here, so that a call outside `jax.jit` does not compile anew each time.
-    """
+    checkpoint: int | None,
+    all_carries: bool,
+) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
+    """As `eqx_rnn.scan.scan`."""
 
     def step(carry: PyTree[Array], xs: Any):
-        x, valid, reset, key = xs
+        x, (valid, reset, key) = xs
         start = carry if reset is None else select(reset, initial, carry)
         new_carry, outputs = cell(start, x, key=key)
-        if valid is not None:
-            new_carry = select(valid, new_carry, carry)
-            outputs = select(valid, outputs, jax.tree.map(jnp.zeros_like, outputs))
-        return new_carry, outputs
+        new_carry = select(valid, new_carry, carry)
+        outputs = select(valid, outputs, 0)
+        return new_carry, (new_carry if all_carries else None, outputs)
 
-    xs = (inputs, mask, resets, keys)
-    return lax.scan(step, carry, xs, reverse=reverse, unroll=unroll)
+    def run(carry: PyTree[Array], xs: Any):
+        return lax.scan(step, carry, xs, reverse=reverse, unroll=unroll)
 
-
-def select(condition: Bool[Array, "*batch"], on_true: PyTree, on_false: PyTree) -> PyTree:
-    """`jnp.where` over PyTrees whose leaves have the condition's axes in front."""
-
-    def select_leaf(a: Array, b: Array) -> Array:
-        features = (1,) * (a.ndim - condition.ndim)
-        return jnp.where(condition.reshape(condition.shape + features), a, b)
-
-    return jax.tree.map(select_leaf, on_true, on_false)
+    if checkpoint is None:
+        return run(carry, (inputs, steps))
+    results = []
+    for piece in pieces(inputs.shape[0], checkpoint, reverse):
+        carry, result = lax.scan(
+            jax.checkpoint(run, prevent_cse=False),
+            carry,
+            piece.cut((inputs, steps)),
+            reverse=reverse,
+        )
+        results.append(jax.tree.map(piece.flatten, result))
+    return carry, join(results, reverse)

@@ -1,0 +1,205 @@
+"""The transpose of a factored run."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.lax as lax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from ._chunks import join
+from ._forward import Saved, through_a_chunk
+from ._hoist import hoist
+from ._run import Arguments, Fixed, Run, many
+from ._select import select
+
+
+def backward(
+    run: Run,
+    arguments: Arguments,
+    fixed: Fixed,
+    saved: list[Saved],
+    cotangents: Any,
+    wanted: Arguments,
+) -> Arguments:
+    """The cotangents of the arguments from those of `(final carry, carries, outputs)`.
+
+    A cotangent that is `None` is zero; of the arguments, `wanted` tells whose are asked for.
+    """
+    parameters, _, inputs, initial = arguments
+    constants, steps = fixed
+    d_carry, d_carries, d_outputs = cotangents
+    weights = parameters + constants
+    zeros = lambda a, w: jnp.zeros_like(a) if w else None
+    d_carry = fill(d_carry, run.carry)
+    d_parameters = jax.tree.map(zeros, parameters, wanted.parameters)
+    d_initial = jax.tree.map(zeros, initial, wanted.initial)
+    d_inputs = []
+    for piece, kept in reversed(list(zip(run.pieces, saved, strict=True))):
+        parts = Parts(run, weights, wanted.parameters, piece.size)
+        advance = through_a_chunk(run, weights, initial, piece.size)
+        go_back = back_through_a_chunk(run, parts, initial, wanted.inputs)
+
+        def chunk(state: Any, xs: Any, advance: Callable = advance, go_back: Callable = go_back):
+            x, steps, (edge, carries, gates), d_carries, d_outputs = xs
+            if carries is None:
+                _, (carries, gates, _) = advance(edge, x, steps)
+            starts = shift(edge, carries, run.reverse)
+            if steps.resets is not None:
+                starts = jax.vmap(lambda r, c: select(r, initial, c))(steps.resets, starts)
+            d_outputs = select(steps.valid, d_outputs, 0)
+            return go_back(state, x, (starts, gates, steps, d_carries, d_outputs))
+
+        xs = *piece.cut((inputs, steps)), kept, *piece.cut((d_carries, d_outputs))
+        state = d_carry, d_initial, parts.zeros
+        state, d_x = lax.scan(chunk, state, xs, reverse=not run.reverse)
+        d_carry, d_initial, totals = state
+        d_inputs.append(jax.tree.map(piece.flatten, d_x))
+        d_parameters = add(d_parameters, parts.pull(totals))
+    return Arguments(d_parameters, d_carry, join(d_inputs, not run.reverse), d_initial)
+
+
+class Part:
+    """One of the cell's three parts, as a function of what it has prepared of the weights.
+
+    Gradients are summed over the chunks for what is prepared (a transposed copy, say), and only
+    then for the weights that it was prepared from.
+    """
+
+    def __init__(
+        self, function: Callable, run: Run, weights: list[Array], wanted: list[bool], examples: Any
+    ):
+        self.prepare, self.call, sources = hoist(function, run.weights, *examples)
+        self.prepared = self.prepare(weights)
+        self.weights, self.wanted = weights, [i for i, w in enumerate(wanted) if w]
+        self.moving = [
+            i
+            for i, source in enumerate(sources)
+            if source.intersection(self.wanted) and eqx.is_inexact_array(self.prepared[i])
+        ]
+        self.some = [self.prepared[i] for i in self.moving]
+
+    def __call__(self, some: list[Array], *args: Any) -> Any:
+        values = dict(zip(self.moving, some, strict=True))
+        return self.call([values.get(i, p) for i, p in enumerate(self.prepared)], *args)
+
+    def pull(self, d_some: list[Array]) -> dict[int, Array]:
+        """From the cotangents of `some` to those of the weights, by their indices."""
+
+        def prepare(moved: list[Array]) -> list[Array]:
+            values = dict(zip(self.wanted, moved, strict=True))
+            prepared = self.prepare([values.get(i, w) for i, w in enumerate(self.weights)])
+            return [prepared[i] for i in self.moving]
+
+        _, pull = jax.vjp(prepare, [self.weights[i] for i in self.wanted])
+        return dict(zip(self.wanted, pull(d_some)[0], strict=True))
+
+
+class Parts:
+    """The three of them, for chunks of `size` steps."""
+
+    def __init__(self, run: Run, weights: list[Array], wanted: list[bool], size: int):
+        args = run, weights, wanted
+        self.input = Part(run.project_input, *args, (many(run.input, size),))
+        self.hidden = Part(run.project_hidden, *args, (many(run.carry, size),))
+        self.update = Part(run.update, *args, (run.carry, run.gates, run.key))
+        # In the loop, the product's transpose wants the weights as they are stored.
+        self.hidden_at_one_step = lambda carry: run.project_hidden(weights, carry)
+        self.wanted = wanted
+
+    @property
+    def zeros(self) -> tuple[list[Array], ...]:
+        parts = self.input, self.hidden, self.update
+        return tuple([jnp.zeros_like(p) for p in part.some] for part in parts)
+
+    def pull(self, totals: tuple[list[Array], ...]) -> list[Any]:
+        parts = self.input, self.hidden, self.update
+        pulled = [part.pull(total) for part, total in zip(parts, totals, strict=True)]
+        return [sum(d[i] for d in pulled) if w else None for i, w in enumerate(self.wanted)]
+
+
+def back_through_a_chunk(run: Run, parts: Parts, initial: Any, inputs_wanted: bool) -> Callable:
+    """`(state, inputs, what its steps need) -> (state, cotangent of the inputs)`.
+
+    The state: the cotangent of the carry, that of the initial carry and those of the parameters.
+    """
+
+    def step(state: Any, xs: Any):
+        d_new, d_initial, total = state
+        start, gates, (valid, reset, key), d_carry, d_output = xs
+        d_new = add(d_new, d_carry)
+        d_held = None if valid is None else select(~valid, d_new, 0)
+        d_new = select(valid, d_new, 0)
+
+        update = lambda some, start, gates: parts.update(some, start, gates, key)
+        _, pull = jax.vjp(update, parts.update.some, start, gates)
+        d_some, d_start, d_gates = pull((d_new, fill(d_output, run.outputs)))
+        _, pull = jax.vjp(parts.hidden_at_one_step, start)
+        d_start = add(d_start, *pull(part_of(d_gates, run.from_hidden)))
+
+        d_old = d_start
+        if reset is not None:
+            d_old = select(~reset, d_start, 0)
+            d_initial = jax.tree.map(
+                lambda d, total: None if total is None else total + d,
+                select(reset, d_start, 0),
+                d_initial,
+            )
+        return (add(d_old, d_held), d_initial, add(total, d_some)), d_gates
+
+    def go_back(state: Any, inputs: Array, needs: Any):
+        d_carry, d_initial, (total_input, total_hidden, total_update) = state
+        state = d_carry, d_initial, total_update
+        (d_carry, d_initial, total_update), d_gates = lax.scan(
+            step, state, needs, reverse=not run.reverse, unroll=run.unroll
+        )
+
+        # All steps of the chunk at once: time is one more batch axis.
+        starts = needs[0]
+        _, pull = jax.vjp(lambda some: parts.hidden(some, starts), parts.hidden.some)
+        total_hidden = add(total_hidden, *pull(part_of(d_gates, run.from_hidden)))
+        if inputs_wanted:
+            _, pull = jax.vjp(parts.input, parts.input.some, inputs)
+            d_some, d_inputs = pull(part_of(d_gates, run.from_input))
+        else:
+            _, pull = jax.vjp(lambda some: parts.input(some, inputs), parts.input.some)
+            (d_some,), d_inputs = pull(part_of(d_gates, run.from_input)), None
+        totals = add(total_input, d_some), total_hidden, total_update
+        return (d_carry, d_initial, totals), d_inputs
+
+    return go_back
+
+
+def shift(edge: PyTree[Array], carries: PyTree[Array], reverse: bool) -> PyTree[Array]:
+    """The carries before each step of a chunk, from the one before it and those after each."""
+    if reverse:
+        return jax.tree.map(lambda e, c: jnp.concatenate([c[1:], e[None]]), edge, carries)
+    return jax.tree.map(lambda e, c: jnp.concatenate([e[None], c[:-1]]), edge, carries)
+
+
+def add(total: PyTree[Array], term: PyTree[Array | None]) -> PyTree[Array]:
+    """The sum, a term or a leaf of it that is `None` being zero."""
+    if term is None:
+        return total
+    is_none = lambda leaf: leaf is None
+    return jax.tree.map(lambda t, d: t if d is None else t + d, total, term, is_leaf=is_none)
+
+
+def fill(cotangents: PyTree[Array | None], like: PyTree[Any]) -> PyTree[Array]:
+    """Zeros where a cotangent is `None`."""
+    return jax.tree.map(
+        lambda s, d: jnp.zeros(s.shape, s.dtype) if d is None else d,
+        like,
+        cotangents,
+    )
+
+
+def part_of(d_gates: Any, part: Any) -> Any:
+    """The cotangent of one of the two parts whose sum the gates are."""
+    if part is None:
+        return None
+    if isinstance(part, tuple):
+        return type(part)(*map(part_of, d_gates, part))
+    return d_gates.astype(part.dtype)

@@ -1,0 +1,50 @@
+"""Time cut into chunks of equal length, and what is left over."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+
+class Piece(NamedTuple):
+    """`number` chunks of `size` steps each, from step `start` on."""
+
+    start: int
+    number: int
+    size: int
+
+    def cut(self, tree: PyTree[Array]) -> PyTree[Array]:
+        """From `(time, ...)` to `(number, size, ...)`."""
+        stop = self.start + self.number * self.size
+        return jax.tree.map(
+            lambda a: a[self.start : stop].reshape(self.number, self.size, *a.shape[1:]), tree
+        )
+
+    def flatten(self, tree: PyTree[Array]) -> PyTree[Array]:
+        """From `(number, size, ...)` to `(time, ...)`."""
+        return jax.tree.map(lambda a: a.reshape(self.number * self.size, *a.shape[2:]), tree)
+
+
+def pieces(num_steps: int, size: int, reverse: bool) -> list[Piece]:
+    """Chunks that make up the time axis, in the order of processing; the last may be shorter."""
+    number, rest = divmod(num_steps, size)
+    whole = Piece(rest if reverse else 0, number, size)
+    remainder = Piece(0 if reverse else number * size, 1, rest)
+    return [piece for piece in (whole, remainder) if piece.number * piece.size > 0]
+
+
+def join(results: list[PyTree[Array]], reverse: bool) -> PyTree[Array]:
+    """The parts of a time axis, in the order of processing, as one."""
+    if len(results) == 1:
+        return results[0]
+    if reverse:
+        results = results[::-1]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
+
+
+def chunk_size(num_steps: int, target: int) -> int:
+    """A size near `target`, one that leaves no remainder if there is one."""
+    sizes = range(max(1, target // 2), 2 * target)
+    even = [size for size in sizes if num_steps % size == 0]
+    return min(even or [target], key=lambda size: abs(size - target))

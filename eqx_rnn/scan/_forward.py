@@ -1,0 +1,89 @@
+"""The forward pass of a factored run, and what it keeps for the backward pass."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.lax as lax
+from jaxtyping import Array, PyTree
+
+from ..base import add_gates
+from ._chunks import join
+from ._hoist import hoist
+from ._run import Arguments, Fixed, Run, many
+from ._select import select
+from ._steps import Steps
+
+
+class Saved(NamedTuple):
+    """What the backward pass needs of one piece of the time axis, by chunk.
+
+    - `edges`: `(number, ...)`, the carry before each chunk.
+    - `carries`, `gates`: `(number, size, ...)`, after and in each step; `None` if they are to be
+        computed again.
+    """
+
+    edges: PyTree[Array]
+    carries: PyTree[Array] | None
+    gates: PyTree[Array] | None
+
+
+def forward(
+    run: Run, arguments: Arguments, fixed: Fixed, *, save: bool
+) -> tuple[Any, list[Saved | None]]:
+    """`((final carry, (carries, outputs)), what is saved)`."""
+    parameters, carry, inputs, initial = arguments
+    constants, steps = fixed
+    keep = save and run.checkpoint is None
+    # Outputs that are part of carries that are kept anyway.
+    copies = run.copies if keep and steps.valid is None else len(run.copies) * [None]
+    results, saved = [], []
+    for piece in run.pieces:
+        advance = through_a_chunk(run, parameters + constants, initial, piece.size)
+
+        def chunk(carry: PyTree[Array], xs: Any, advance: Callable = advance):
+            x, steps = xs
+            new_carry, (carries, gates, outputs) = advance(carry, x, steps)
+            outputs = jax.tree.leaves(select(steps.valid, outputs, 0))
+            outputs = [y if copy is None else None for y, copy in zip(outputs, copies, strict=True)]
+            kept = Saved(carry, *((carries, gates) if keep else (None, None))) if save else None
+            return new_carry, (kept, carries if run.all_carries else None, outputs)
+
+        xs = piece.cut((inputs, steps))
+        carry, (kept, carries, outputs) = lax.scan(chunk, carry, xs, reverse=run.reverse)
+        if kept is not None:
+            known = jax.tree.leaves(kept.carries)
+            outputs = [
+                y if copy is None else known[copy] for y, copy in zip(outputs, copies, strict=True)
+            ]
+        outputs = jax.tree.structure(run.outputs).unflatten(outputs)
+        results.append(jax.tree.map(piece.flatten, (carries, outputs)))
+        saved.append(kept)
+    return (carry, join(results, run.reverse)), saved
+
+
+def through_a_chunk(run: Run, weights: list[Array], initial: Any, size: int) -> Callable:
+    """`(carry, inputs, steps) -> (new carry, (carries, gates, outputs))` of `size` steps."""
+
+    def ready(function: Callable, *examples: Any) -> Callable:
+        prepare, call, _ = hoist(function, run.weights, *examples)
+        prepared = prepare(weights)
+        return lambda *args: call(prepared, *args)
+
+    project_input = ready(run.project_input, many(run.input, size))
+    project_hidden = ready(run.project_hidden, run.carry)
+    update = ready(run.update, run.carry, run.gates, run.key)
+
+    def step(carry: PyTree[Array], xs: Any):
+        from_input, (valid, reset, key) = xs
+        start = carry if reset is None else select(reset, initial, carry)
+        gates = add_gates(from_input, project_hidden(start))
+        new_carry, outputs = update(start, gates, key)
+        new_carry = select(valid, new_carry, carry)
+        return new_carry, (new_carry, gates, outputs)
+
+    def advance(carry: PyTree[Array], inputs: Array, steps: Steps):
+        xs = project_input(inputs), steps
+        return lax.scan(step, carry, xs, reverse=run.reverse, unroll=run.unroll)
+
+    return advance

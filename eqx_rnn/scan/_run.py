@@ -1,0 +1,132 @@
+"""What the forward and the backward pass of a factored run share."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Literal
+from jaxtyping import Array, PyTree
+
+from ..base import FactoredCell, add_gates
+from ._chunks import chunk_size, pieces
+from ._steps import Steps
+
+# Steps in a chunk. More make the products larger, fewer keep the gates in the cache.
+CHUNK = 20
+
+
+class Arguments(NamedTuple):
+    """What a run may be differentiated by."""
+
+    parameters: list[Any]
+    carry: PyTree
+    inputs: Any
+    initial: PyTree
+
+
+class Fixed(NamedTuple):
+    """What else it needs: the cell's arrays of other dtypes, and what it is told of the steps."""
+
+    constants: list[Any]
+    steps: Steps
+
+
+class Run:
+    """One cell and one set of shapes. Holds no arrays: JAX must see all that it transforms.
+
+    - `project_input(weights, inputs)`, `project_hidden(weights, carry)`, `update(weights, carry,
+        gates, key)`: the cell's three parts as functions of its arrays, parameters first.
+    - `carry`, `input`, `key`, `from_input`, `from_hidden`, `gates`, `outputs`: structure, shapes
+        and dtypes at one step.
+    - `copies`: for each leaf of the outputs, which leaf of the new carry it is, if one.
+    - `applies`: whether the fast engine can run this cell, which it cannot if there are integers
+        in the carry, or a broadcast in the sum of the gates.
+    """
+
+    def __init__(
+        self,
+        cell: FactoredCell,
+        carry: PyTree[Array],
+        inputs: Array,
+        keys: Array | None,
+        *,
+        reverse: bool,
+        unroll: int,
+        checkpoint: int | None,
+        all_carries: bool,
+    ):
+        self.reverse, self.unroll = reverse, unroll
+        self.checkpoint, self.all_carries = checkpoint, all_carries
+        num_steps = inputs.shape[0]
+        self.pieces = pieces(num_steps, checkpoint or chunk_size(num_steps, CHUNK), reverse)
+
+        arrays, self._static = eqx.partition(cell, eqx.is_array)
+        leaves, self._tree = jax.tree.flatten(arrays)
+        self._is_parameter = [eqx.is_inexact_array(leaf) for leaf in leaves]
+
+        self.weights = [struct(a) for part in self.take_apart(cell) for a in part]
+        self.carry = jax.tree.map(struct, carry)
+        self.input = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
+        self.key = None if keys is None else jax.ShapeDtypeStruct(keys.shape[1:], keys.dtype)
+        self.from_input = jax.eval_shape(self.project_input, self.weights, self.input)
+        self.from_hidden = jax.eval_shape(self.project_hidden, self.weights, self.carry)
+        self.gates = jax.eval_shape(add_gates, self.from_input, self.from_hidden)
+        update = jax.make_jaxpr(self.update, return_shape=True)
+        closed, (new_carry, self.outputs) = update(self.weights, self.carry, self.gates, self.key)
+
+        ends = [None if isinstance(v, Literal) else v for v in closed.jaxpr.outvars]
+        num_carries = len(jax.tree.leaves(new_carry))
+        self.copies = [
+            ends.index(v) if v is not None and v in ends[:num_carries] else None
+            for v in ends[num_carries:]
+        ]
+        everything = jax.tree.leaves((self.carry, self.gates, self.outputs))
+        self.applies = (
+            num_steps > 0
+            and jax.tree.map(struct, new_carry) == self.carry
+            and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in everything)
+            and _same_shapes(self.from_input, self.gates)
+            and _same_shapes(self.from_hidden, self.gates)
+        )
+
+    def take_apart(self, cell: FactoredCell) -> tuple[list[Array], list[Array]]:
+        """A cell's parameters, and its arrays of other dtypes."""
+        leaves = list(
+            zip(jax.tree.leaves(eqx.filter(cell, eqx.is_array)), self._is_parameter, strict=False)
+        )
+        return [a for a, is_one in leaves if is_one], [a for a, is_one in leaves if not is_one]
+
+    def put_together(self, weights: list[Array]) -> FactoredCell:
+        parameters = iter(weights[: sum(self._is_parameter)])
+        constants = iter(weights[sum(self._is_parameter) :])
+        leaves = [next(parameters if is_one else constants) for is_one in self._is_parameter]
+        return eqx.combine(self._tree.unflatten(leaves), self._static)
+
+    def project_input(self, weights: list[Array], inputs: Array) -> PyTree[Array]:
+        return self.put_together(weights).project_input(inputs)
+
+    def project_hidden(self, weights: list[Array], carry: PyTree[Array]) -> PyTree[Array]:
+        return self.put_together(weights).project_hidden(carry)
+
+    def update(
+        self, weights: list[Array], carry: PyTree[Array], gates: PyTree[Array], key: Any
+    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        return self.put_together(weights).update(carry, gates, key=key)
+
+
+def struct(a: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(a.shape, a.dtype)
+
+
+def many(tree: PyTree, size: int) -> PyTree[jax.ShapeDtypeStruct]:
+    """The shapes of `size` steps from those of one."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *a.shape), a.dtype), tree)
+
+
+def _same_shapes(part: Any, gates: Any) -> bool:
+    if part is None:
+        return True
+    if isinstance(gates, tuple):
+        return all(_same_shapes(*pair) for pair in zip(part, gates, strict=True))
+    return part.shape == gates.shape

@@ -1,0 +1,108 @@
+"""Runs a `FactoredCell` over time: the same numbers as the plain scan, faster and leaner.
+
+One step of a factored cell, with `p` the parameters, `x` the inputs and `c` the carry, is
+
+    g = project_input(p, x) + project_hidden(p, c)
+    c', y = update(p, c, g)
+
+What makes it fast, forward:
+
+- Time is cut into chunks. A chunk's inputs are projected by one large product before its steps
+  run, and its gates are used while they are still in the cache.
+- What `project_hidden` computes from the parameters alone (transposed copies) is made once.
+
+and backward, by a transpose written here and not derived by JAX:
+
+- Only carries and summed gates are kept; the pointwise `update` is redone, next to its use.
+- Inside the loop only the cotangents of gates and carry are computed. The gradients of the
+  parameters of the two projections come after each chunk, from all its steps at once, time being
+  one more batch axis: a few large products in place of many small ones.
+- Outputs that are part of the carry, as an LSTM's, are not kept twice.
+
+With `checkpoint`, only the carries at the edges of the chunks are kept, and a chunk's other
+carries and its gates are computed again.
+"""
+
+from typing import Any
+
+import jax
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, PyTree
+
+from ..base import FactoredCell
+from . import plain
+from ._backward import backward
+from ._forward import forward
+from ._linear import linear
+from ._run import Arguments, Fixed, Run
+from ._steps import Steps
+
+
+def scan(
+    cell: FactoredCell,
+    carry: PyTree[Array],
+    inputs: Array,
+    initial: PyTree[Array],
+    steps: Steps,
+    **options: Any,
+) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
+    """As `plain.scan`."""
+    run = Run(cell, carry, inputs, steps.keys, **options)
+    if not run.applies:
+        return plain.scan(cell, carry, inputs, initial, steps, **options)
+    parameters, constants = run.take_apart(cell)
+    initial = None if steps.resets is None else initial
+    arguments = Arguments(parameters, carry, inputs, initial)
+    return _differentiable(run, options)(arguments, Fixed(constants, steps))
+
+
+def _differentiable(run: Run, options: dict[str, Any]):
+    """`run` as a function that JAX can differentiate any number of times, in any mode."""
+
+    @jax.custom_jvp
+    def call(arguments: Arguments, fixed: Fixed):
+        return forward(run, arguments, fixed, save=False)[0]
+
+    def plainly(arguments: Arguments, fixed: Fixed):
+        cell = run.put_together(arguments.parameters + fixed.constants)
+        _, carry, inputs, initial = arguments
+        return plain.scan(cell, carry, inputs, initial, fixed.steps, **options)
+
+    def rule(primals: Any, tangents: Any):
+        arguments, fixed = primals
+        outputs, saved = forward(run, arguments, fixed, save=True)
+
+        is_zero = lambda tangent: isinstance(tangent, SymbolicZero)
+        all_tangents = jax.tree.leaves(tangents[0], is_leaf=is_zero)
+        moving = [i for i, tangent in enumerate(all_tangents) if not is_zero(tangent)]
+        residuals, residual_tree = jax.tree.flatten((arguments, fixed, saved))
+        output_leaves, output_tree = jax.tree.flatten(outputs)
+
+        def tangent_map(*args: Array) -> list[Array]:
+            arguments, fixed, _ = residual_tree.unflatten(args[: len(residuals)])
+            leaves, tree = jax.tree.flatten(arguments)
+
+            def along(*moved: Array):
+                values = dict(zip(moving, moved, strict=True))
+                full = [values.get(i, leaf) for i, leaf in enumerate(leaves)]
+                return plainly(tree.unflatten(full), fixed)
+
+            start = tuple(leaves[i] for i in moving)
+            return jax.tree.leaves(jax.jvp(along, start, args[len(residuals) :])[1])
+
+        def transpose(residuals: Any, cotangents: Any) -> list[Array]:
+            arguments, fixed, saved = residual_tree.unflatten(residuals)
+            final, (carries, ys) = output_tree.unflatten(cotangents)
+            tree = jax.tree.structure(arguments)
+            wanted = tree.unflatten([i in moving for i in range(tree.num_leaves)])
+            results = final, carries, ys
+            gradients = backward(run, arguments, fixed, saved, results, wanted)
+            leaves = tree.flatten_up_to(gradients)  # `None` where none was asked for
+            return [leaves[i] for i in moving]
+
+        arguments_of_map = [all_tangents[i] for i in moving]
+        moved = linear(tangent_map, transpose, residuals, arguments_of_map, output_leaves)
+        return outputs, output_tree.unflatten(moved)
+
+    call.defjvp(rule, symbolic_zeros=True)
+    return call

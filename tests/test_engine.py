@@ -1,0 +1,382 @@
+"""The fast engine against the plain scan: values and every kind of derivative, in float64."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASES, random_like
+
+import eqx_rnn
+from eqx_rnn.scan import Steps, _run, factored, plain
+
+EXACT = dict(rtol=1e-10, atol=1e-10)
+BATCH = (3,)
+OPTIONS = {"reverse": False, "unroll": 1, "checkpoint": None, "all_carries": False}
+BY_NAME = {case.name: case for case in CASES}
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """11 steps are two chunks of 4 and one of 3."""
+    monkeypatch.setattr(_run, "CHUNK", 4)
+
+
+def assert_close(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **EXACT), a, b)
+
+
+def steps(num_steps, *which, batch=BATCH):
+    rng = np.random.default_rng(4)
+    lengths = rng.integers(0, num_steps + 1, batch)
+    time = np.arange(num_steps).reshape(-1, *len(batch) * (1,))
+    resets = jnp.asarray(rng.random((num_steps, *batch)) < 0.3)
+    return Steps(
+        jnp.asarray(time < lengths) if "lengths" in which else None,
+        resets if "resets" in which else None,
+        None,
+    )
+
+
+class Problem:
+    """Both engines as functions of `(parameters, carry, inputs, initial)`, and a loss."""
+
+    def __init__(self, case, num_steps, steps, **options):
+        cell = case.cell()
+        self.parameters, static = eqx.partition(cell, eqx.is_array)
+        self.arguments = (
+            self.parameters,
+            case.carry(cell, *BATCH),
+            case.inputs(num_steps, *BATCH),
+            case.carry(cell, *BATCH, seed=5),
+        )
+
+        def run(engine):
+            def call(parameters, carry, inputs, initial):
+                cell = eqx.combine(parameters, static)
+                return engine.scan(cell, carry, inputs, initial, steps, **(OPTIONS | options))
+
+            return call
+
+        self.fast, self.slow = run(factored), run(plain)
+
+    def both(self, transform):
+        """The results of a transformation of both engines, compiled."""
+        return [jax.jit(transform(run))(*self.arguments) for run in (self.fast, self.slow)]
+
+    def loss(self, run):
+        weights = random_like(jax.eval_shape(run, *self.arguments), seed=6)
+
+        def loss(*arguments):
+            terms = jax.tree.map(lambda w, r: jnp.vdot(w, jnp.sin(r)), weights, run(*arguments))
+            return sum(jax.tree.leaves(terms))
+
+        return loss
+
+    def gradients(self, run):
+        return lambda *arguments: (
+            run(*arguments),
+            jax.grad(self.loss(run), argnums=(0, 1, 2, 3))(*arguments),
+        )
+
+    def forward_mode(self, run):
+        tangents = random_like(self.arguments, seed=7)
+        return lambda *arguments: jax.jvp(run, arguments, tangents)
+
+    def hessian_vector(self, run):
+        tangents = random_like(self.arguments, seed=7)
+        gradient = jax.grad(self.loss(run), argnums=(0, 1, 2, 3))
+        return lambda *arguments: jax.jvp(gradient, arguments, tangents)[1]
+
+    def gradient_of_gradient(self, run):
+        gradient = jax.grad(self.loss(run), argnums=(0, 1, 2, 3))
+        weights = random_like(self.arguments, seed=8)
+
+        def loss(*arguments):
+            terms = jax.tree.map(jnp.vdot, weights, gradient(*arguments))
+            return sum(jax.tree.leaves(terms))
+
+        return jax.grad(loss, argnums=(0, 1, 2, 3))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_values_and_gradients(case):
+    problem = Problem(case, 11, steps(11, "lengths", "resets"))
+    assert_close(*problem.both(problem.gradients))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_forward_mode_and_hessian_vector_products(case):
+    problem = Problem(case, 5, steps(5))
+    assert_close(*problem.both(problem.forward_mode))
+    assert_close(*problem.both(problem.hessian_vector))
+
+
+REVERSE = {"reverse": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "which", "options"),
+    [
+        ("lstm", (), REVERSE),
+        ("lstm", ("lengths",), {}),
+        ("lstm", ("lengths",), REVERSE),
+        ("lstm", ("resets",), REVERSE),
+        ("lstm", ("lengths", "resets"), REVERSE | {"checkpoint": 3, "all_carries": True}),
+        ("lstm", (), {"all_carries": True}),
+        ("lstm", (), {"unroll": 3}),
+        ("lstm-proj", ("lengths", "resets"), {"checkpoint": 3}),
+        ("gru", (), {"checkpoint": 11}),
+        ("gru", ("lengths", "resets"), REVERSE | {"all_carries": True}),
+        ("gru-reset-before", ("resets",), {"checkpoint": 1}),
+        ("gru-reset-before", ("lengths", "resets"), REVERSE | {"unroll": 2}),
+    ],
+    ids=str,
+)
+def test_options(name, which, options):
+    problem = Problem(BY_NAME[name], 11, steps(11, *which), **options)
+    assert_close(*problem.both(problem.gradients))
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 4, 8])
+def test_lengths_of_the_time_axis(num_steps):
+    problem = Problem(BY_NAME["lstm"], num_steps, steps(num_steps))
+    assert_close(*problem.both(problem.gradients))
+
+
+@pytest.mark.parametrize("options", [REVERSE, {"checkpoint": 2}], ids=str)
+def test_higher_orders_with_lengths_and_resets(options):
+    problem = Problem(BY_NAME["lstm"], 5, steps(5, "lengths", "resets"), **options)
+    assert_close(*problem.both(problem.forward_mode))
+    assert_close(*problem.both(problem.hessian_vector))
+    assert_close(*problem.both(problem.gradient_of_gradient))
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru-reset-before"])
+def test_vmap_of_gradients(name):
+    """Over inputs, weights and carries; over inputs alone; in forward mode."""
+    problem = Problem(BY_NAME[name], 5, steps(5))
+    many = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), problem.arguments)
+    only_inputs = (*problem.arguments[:2], many[2], problem.arguments[3])
+    for transform in (problem.gradients, problem.forward_mode, problem.hessian_vector):
+        for arguments, axes in ((many, 0), (only_inputs, (None, None, 0, None))):
+            results = [
+                jax.jit(jax.vmap(transform(run), in_axes=axes))(*arguments)
+                for run in (problem.fast, problem.slow)
+            ]
+            assert_close(*results)
+
+
+def test_linearize_and_jacobians():
+    problem = Problem(BY_NAME["gru"], 5, steps(5))
+    tangents = random_like(problem.arguments, seed=7)
+    linear = [jax.linearize(run, *problem.arguments)[1] for run in (problem.fast, problem.slow)]
+    assert_close(*(f(*tangents) for f in linear))
+    final = lambda run: lambda *arguments: run(*arguments)[0]
+    for jacobian in (jax.jacfwd, jax.jacrev):
+        assert_close(*problem.both(lambda run, j=jacobian: j(final(run), argnums=1)))
+
+
+@pytest.mark.parametrize("argnum", [0, 1, 2, 3])
+def test_gradients_for_one_argument_alone(argnum):
+    problem = Problem(BY_NAME["lstm"], 5, steps(5, "resets"))
+    assert_close(*problem.both(lambda run: jax.grad(problem.loss(run), argnums=argnum)))
+
+
+def test_some_weights_frozen():
+    problem = Problem(BY_NAME["lstm"], 5, steps(5))
+
+    def transform(run):
+        def loss(weight_hh, parameters, *rest):
+            parameters = eqx.tree_at(lambda p: p.weight_hh, parameters, weight_hh)
+            return problem.loss(run)(parameters, *rest)
+
+        return lambda parameters, *rest: jax.grad(loss)(parameters.weight_hh, parameters, *rest)
+
+    assert_close(*problem.both(transform))
+
+
+def test_only_the_final_carry_is_used():
+    problem = Problem(BY_NAME["gru"], 5, steps(5))
+    final = lambda run: lambda *arguments: jnp.sum(jnp.sin(run(*arguments)[0]))
+    assert_close(*problem.both(lambda run: jax.grad(final(run), argnums=(0, 1, 2))))
+
+
+def test_inside_jax_checkpoint_and_scan():
+    problem = Problem(BY_NAME["lstm"], 5, steps(5))
+    again = lambda run: jax.grad(jax.checkpoint(problem.loss(run)), argnums=(0, 1, 2))
+    assert_close(*problem.both(again))
+
+    def layers(run):
+        def loss(parameters, carry, inputs, initial):
+            layer = lambda x, _: (run(parameters, carry, x, initial)[1][1][..., :3], None)
+            return jnp.sum(jnp.sin(jax.lax.scan(layer, inputs, None, length=2)[0]))
+
+        return jax.grad(loss, argnums=(0, 1, 2))
+
+    assert_close(*problem.both(layers))
+
+
+def test_bfloat16():
+    """Both engines round, each in its own places: the fast one is as near to float64."""
+    case = BY_NAME["lstm"]
+    cell = case.cell(jnp.bfloat16)
+    xs = case.inputs(11, *BATCH, dtype=jnp.bfloat16)
+    carry = jax.tree.map(lambda a: a.astype(jnp.bfloat16), case.carry(cell, *BATCH))
+
+    def gradients(engine, cell, carry, xs):
+        def loss(cell):
+            _, (_, ys) = engine.scan(cell, carry, xs, carry, steps(11), **OPTIONS)
+            assert ys.dtype == xs.dtype
+            return jnp.sum(jnp.sin(ys.astype(jnp.float64)))
+
+        return eqx.filter_jit(eqx.filter_grad(loss))(cell)
+
+    wide = lambda tree: jax.tree.map(lambda a: a.astype(jnp.float64), tree)
+    exact = gradients(plain, wide(cell), wide(carry), wide(xs))
+    error = lambda engine: [
+        np.linalg.norm(np.asarray(a, np.float64) - b) / np.linalg.norm(b)
+        for a, b in zip(
+            jax.tree.leaves(gradients(engine, cell, carry, xs)), jax.tree.leaves(exact), strict=True
+        )
+    ]
+    for fast, slow in zip(error(factored), error(plain), strict=True):
+        assert fast < 1.5 * slow + 0.005
+
+
+class Own(eqx_rnn.FactoredCell):
+    """Parameters in all three parts, one of them in two, and an array without gradient."""
+
+    w: jax.Array
+    u: jax.Array
+    scale: jax.Array
+    order: jax.Array
+
+    class Gates(NamedTuple):
+        a: jax.Array
+        b: jax.Array | None
+
+    num_feature_dims = property(lambda self: 1)
+
+    def initialize_carry(self, key, sample_input):
+        return {"h": jnp.zeros((*sample_input.shape[:-1], 3))}
+
+    def project_input(self, inputs):
+        return self.Gates(inputs @ self.w, None)
+
+    def project_hidden(self, carry):
+        h = jnp.tanh(self.scale * carry["h"])  # not even linear
+        return self.Gates(h @ self.u, h[..., self.order])
+
+    def update(self, carry, gates, *, key=None):
+        h = jnp.tanh(gates.a) * self.scale + 0.5 * carry["h"] * jnp.cos(gates.b)
+        return {"h": h}, {"h": h, "twice": 2 * h}
+
+
+OWN = Own(
+    *random_like([jax.ShapeDtypeStruct(s, float) for s in ((3, 3), (3, 3), (3,))], 0),
+    order=jnp.array([2, 0, 1]),
+)
+
+
+class OwnCase:
+    def cell(self):
+        return OWN
+
+    def carry(self, cell, *batch, seed=3):
+        return random_like({"h": jax.ShapeDtypeStruct((*batch, 3), float)}, seed)
+
+    def inputs(self, *leading):
+        return random_like(jax.ShapeDtypeStruct((*leading, 3), float), 2)
+
+
+def test_a_users_own_cell():
+    case = OwnCase()
+    cell = case.cell()
+    static = eqx.partition(cell, eqx.is_inexact_array)[1]
+    xs, carry, initial = case.inputs(11, 3), case.carry(cell, 3), case.carry(cell, 3, seed=5)
+
+    def gradients(engine):
+        def loss(parameters, carry, xs, initial):
+            cell = eqx.combine(parameters, static)
+            told = steps(11, "lengths", "resets")
+            final, (_, ys) = engine.scan(cell, carry, xs, initial, told, **OPTIONS)
+            return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves((final, ys)))
+
+        parameters = eqx.filter(cell, eqx.is_inexact_array)
+        call = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))
+        return call(parameters, carry, xs, initial)
+
+    assert_close(gradients(factored), gradients(plain))
+
+
+class Noisy(eqx_rnn.FactoredCell):
+    """Draws in the update; a carry with `None` in it; tokens for inputs."""
+
+    embedding: jax.Array
+    w: jax.Array
+    num_feature_dims = property(lambda self: 0)
+
+    def initialize_carry(self, key, sample_input):
+        return None, jnp.zeros((*sample_input.shape, 3))
+
+    def project_input(self, inputs):
+        return self.embedding[inputs]
+
+    def project_hidden(self, carry):
+        return carry[1] @ self.w
+
+    def update(self, carry, gates, *, key=None):
+        keep = jax.random.bernoulli(key, 0.5, gates.shape)
+        hidden = jnp.where(keep, jnp.tanh(gates), carry[1])
+        return (None, hidden), hidden
+
+
+@pytest.mark.parametrize("make_key", [jax.random.key, jax.random.PRNGKey])
+def test_random_steps_and_tokens(make_key):
+    weights = random_like([jax.ShapeDtypeStruct(s, float) for s in ((7, 3), (3, 3))], 0)
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, 7, (11, 2)))
+    keys = jax.random.split(make_key(1), 11)
+
+    def value_and_gradients(engine):
+        def loss(weights, carry):
+            start = None, carry
+            told = Steps(None, None, keys)
+            final, (_, ys) = engine.scan(Noisy(*weights), start, tokens, start, told, **OPTIONS)
+            return jnp.sum(jnp.sin(ys)) + jnp.sum(final[1])
+
+        call = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+        return call(weights, random_like(jax.ShapeDtypeStruct((2, 3), float), 3))
+
+    assert_close(value_and_gradients(factored), value_and_gradients(plain))
+
+
+def test_an_integer_in_the_carry():
+    """The engine leaves such a cell to the plain scan."""
+
+    class Counting(eqx_rnn.FactoredCell):
+        w: jax.Array
+        num_feature_dims = property(lambda self: 1)
+
+        def initialize_carry(self, key, sample_input):
+            batch = sample_input.shape[:-1]
+            return jnp.zeros((*batch, 3)), jnp.zeros(batch, int)
+
+        def project_input(self, inputs):
+            return inputs
+
+        def project_hidden(self, carry):
+            return carry[0] @ self.w
+
+        def update(self, carry, gates, *, key=None):
+            hidden = jnp.tanh(gates)
+            return (hidden, carry[1] + 1), hidden
+
+    rnn, xs = eqx_rnn.RNN(Counting(OWN.w)), OwnCase().inputs(3, 11)
+    (_, count), _ = rnn(xs, seq_lengths=np.array([0, 4, 11]), return_carry=True)
+    np.testing.assert_array_equal(count, [0, 4, 11])
+    gradient = eqx.filter_grad(lambda rnn: jnp.sum(rnn(xs)))(rnn)
+    assert np.all(gradient.cell.w != 0)
