@@ -147,6 +147,14 @@ def test_lengths_of_the_time_axis(num_steps):
     assert_close(*problem.both(problem.gradients))
 
 
+@pytest.mark.parametrize("name", ["lstm", "conv-lstm-1d"])
+def test_a_single_row(name, monkeypatch):
+    """A batch of one takes another product in the backward pass."""
+    monkeypatch.setattr(f"{__name__}.BATCH", (1,))
+    problem = Problem(BY_NAME[name], 5, steps(5, "resets", batch=(1,)))
+    assert_close(*problem.both(problem.gradients))
+
+
 @pytest.mark.parametrize("options", [REVERSE, {"checkpoint": 2}], ids=str)
 def test_higher_orders_with_lengths_and_resets(options):
     problem = Problem(BY_NAME["lstm"], 5, steps(5, "lengths", "resets"), **options)

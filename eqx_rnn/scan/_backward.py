@@ -1,5 +1,6 @@
 """The transpose of a factored run."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -105,8 +106,12 @@ class Parts:
         self.input = Part(run.project_input, *args, (many(run.input, size),))
         self.hidden = Part(run.project_hidden, *args, (many(run.carry, size),))
         self.update = Part(run.update, *args, (run.carry, run.gates, run.key))
-        # In the loop, the product's transpose wants the weights as they are stored.
         self.hidden_at_one_step = lambda carry: run.project_hidden(weights, carry)
+        if all(math.prod(leaf.shape[:-1]) == 1 for leaf in jax.tree.leaves(run.carry)):
+            # A single row times the weights as they are stored takes XLA's slowest path; as many
+            # rows as there are in a batch, times the copy, would be the slower way round.
+            hidden = Part(run.project_hidden, *args, (run.carry,))
+            self.hidden_at_one_step = lambda carry: hidden(hidden.some, carry)
         self.wanted = wanted
 
     @property

@@ -1,0 +1,146 @@
+"""How fast cells run over time here and in other libraries, on this machine's CPU.
+
+    pip install -e ".[bench]"  # any build of torch that runs on a CPU
+    python benchmarks/speed.py --quick
+
+For each cell and shape: the time of a forward pass and of a training step (the gradients of the
+weights of `sum(outputs ** 2)`, float32), compile time, and temporary memory. All libraries run in
+one process, by turns; a ratio is the median over rounds of a library's time over ours of the same
+round, so one above 1 says that we are faster. Weights are random, drawn alike for everyone. Each
+library gets the layout it likes best: time first, but batch first for Keras, which has no other.
+Haiku's Elman cell has a ReLU, the others' a tanh. The row "products only" is the arithmetic of the
+matrix products alone, done as large products: what the hardware could do if no step had to wait for
+the one before.
+"""
+
+import argparse
+import datetime
+import importlib.util
+import json
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import jax
+from peers import OURS, PEERS, Shape, num_cores
+from report import Case, report, table
+from timing import measure
+
+SHAPES = ["100,32,128,256", "784,64,1,128", "200,1,64,128", "50,128,256,512", "1000,8,32,64"]
+SHAPES += ["300,16,40,96", "37,20,10,200"]
+IMAGE_SHAPES = ["20,4,3,16,16x16", "10,8,8,32,24x24"]
+CASES = {"LSTM": SHAPES, "GRU": SHAPES, "Elman": SHAPES, "ConvLSTM": IMAGE_SHAPES}
+QUICK_CASES = {"LSTM": SHAPES[:1], "GRU": SHAPES[2:3], "ConvLSTM": ["10,4,3,16,16x16"]}
+PACKAGES = ["jax", "jaxlib", "equinox", "flax", "dm-haiku", "keras", "torch", "numpy"]
+SETTINGS = "MALLOC_", "GLIBC_", "XLA_", "JAX_", "OMP_", "GOMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="few shapes, few rounds")
+    parser.add_argument("--cells", nargs="+", choices=list(CASES), help="default: all")
+    parser.add_argument(
+        "--shapes",
+        nargs="+",
+        type=Shape.parse,
+        metavar="T,B,I,H[,16x16]",
+        help="steps, batch, input and hidden size, and the image size for a ConvLSTM",
+    )
+    parser.add_argument(
+        "--peers", nargs="+", choices=list(PEERS), metavar="NAME", help=" | ".join(PEERS)
+    )
+    parser.add_argument("--rounds", type=int, help="default: 11, or 5 if --quick")
+    parser.add_argument("--compiles", type=int, help="times to compile; default: 3, or 1")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    args = parser.parse_args()
+    args.rounds = args.rounds or (5 if args.quick else 11)
+    args.compiles = args.compiles or (1 if args.quick else 3)
+    return args
+
+
+def cases(args: argparse.Namespace) -> list[tuple[str, Shape]]:
+    """The cells and shapes that were asked for; images are for a ConvLSTM, and only for it."""
+    table = QUICK_CASES if args.quick else CASES
+    return [
+        (cell, shape)
+        for cell in args.cells or table
+        for shape in args.shapes or map(Shape.parse, table.get(cell, SHAPES[:1]))
+        if bool(shape.image) == (cell == "ConvLSTM")
+    ]
+
+
+def installed(names: list[str]) -> list[str]:
+    """Those of the libraries that are there; ours always first."""
+    found = [OURS]
+    for name, peer in PEERS.items():
+        if name == OURS or name not in names:
+            continue
+        if importlib.util.find_spec(peer.package) is None:
+            print(f"{name} is left out: `{peer.package}` is not installed.")
+        else:
+            found.append(name)
+    return found
+
+
+def environment() -> dict:
+    """Where and with what the numbers were measured."""
+    versions = {}
+    for package in ["eqx-rnn", *PACKAGES]:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "date": datetime.datetime.now().isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **versions},
+        "cpu": cpu_model(),
+        "cores": num_cores(),
+        "load_before": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "settings": {k: v for k, v in sorted(os.environ.items()) if k.startswith(SETTINGS)},
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((s.split(":", 1)[1].strip() for s in lines if s.startswith("model name")), "")
+
+
+def main() -> None:
+    args = parse()
+    start = time.perf_counter()
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)
+    results = {**environment(), "rounds": args.rounds, "quick": args.quick, "cases": []}
+    names = installed(args.peers or list(PEERS))
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"speed-{results['date'][:10]}{'-quick' if args.quick else ''}.json"
+    if args.quick:
+        print("Quick: few shapes and rounds. The numbers are rough.")
+    if (results["load_before"] or [0])[0] > 0.5:
+        print(
+            f"Others use this machine (load {results['load_before'][0]:.1f}): torch suffers most."
+        )
+    print(
+        f"{results['cpu']}, {results['cores']} cores; settings: {results['settings'] or 'none'}\n"
+    )
+
+    for cell, shape in cases(args):
+        chosen = [name for name in names if cell in PEERS[name].cells]
+        rows = measure(cell, shape, chosen, args.rounds, args.compiles)
+        results["cases"].append({"cell": cell, "shape": shape, "rows": rows})
+        path.write_text(json.dumps(results))
+        print(table(Case(cell, shape, rows)), flush=True)
+    report(path)
+    print(f"{path.with_suffix('')}.json, .png; {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Times the models of a table: compiled one by one, then run in turns."""
+
+import gc
+import math
+import random
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from peers import KERNEL, LIMIT, PEERS, Model, Shape, TorchModel
+
+SAMPLE_SECONDS = 0.05  # a sample is one call, or as many as fill this time
+PAUSE_SECONDS = 0.02  # before a sample: the last one's idle threads may still be spinning
+
+
+class Program(NamedTuple):
+    """A function that returns when its work is done; torch does not compile and is not asked."""
+
+    run: Callable[[], Any]
+    compile_seconds: float | None
+    temp_bytes: int | None
+
+
+def measure(cell: str, shape: Shape, names: list[str], rounds: int, compiles: int) -> dict:
+    """Rows of `{quantity: {seconds, compile_seconds, temp_bytes}}` by library, `seconds` by round.
+
+    Compile time is that of tracing, lowering and compiling with empty caches.
+    """
+    x = shape.random_inputs()
+    models = {name: PEERS[name].build(PEERS[name].cells[cell], shape, x) for name in names}
+    programs: dict[tuple[str, str], Program] = {}
+    compile_seconds: dict[tuple[str, str], list[float]] = {}
+    for _ in range(compiles):
+        for name, model in models.items():
+            for quantity, program in build(model):
+                programs[name, quantity] = program
+                compile_seconds.setdefault((name, quantity), []).append(program.compile_seconds)
+
+    calls = {}
+    for (name, quantity), program in programs.items():
+        check(name, cell, shape, models[name], quantity, program.run())
+        calls[name, quantity] = calls_per_sample(program.run)
+    seconds = run_in_turns(programs, calls, rounds)
+    rows: dict = {name: {} for name in names}
+    for (name, quantity), program in programs.items():
+        rows[name][quantity] = {
+            "seconds": seconds[name, quantity],
+            "calls_per_sample": calls[name, quantity],
+            "compile_seconds": [s for s in compile_seconds[name, quantity] if s is not None],
+            "temp_bytes": program.temp_bytes,
+        }
+    del models, programs, model, program
+    gc.collect()
+    jax.clear_caches()
+    return rows
+
+
+def run_in_turns(programs: dict, calls: dict, rounds: int) -> dict:
+    """Seconds a call, by round. All programs run in every round, in an order drawn anew."""
+    seconds: dict = {key: [] for key in programs}
+    order = list(programs)
+    shuffle = random.Random(0).shuffle
+    gc.collect()
+    gc.disable()
+    for _ in range(rounds):
+        shuffle(order)
+        for key in order:
+            time.sleep(PAUSE_SECONDS)
+            seconds[key].append(seconds_per_call(programs[key].run, calls[key]))
+    gc.enable()
+    return seconds
+
+
+def calls_per_sample(run: Callable[[], Any]) -> int:
+    return math.ceil(SAMPLE_SECONDS / seconds_per_call(run, 1))
+
+
+def seconds_per_call(run: Callable[[], Any], calls: int) -> float:
+    if calls > 1:
+        run()  # short ones feel what the caches still hold of another's data
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls
+
+
+def build(model: Model | TorchModel) -> list[tuple[str, Program]]:
+    """The programs of a model, by quantity."""
+    if isinstance(model, TorchModel):
+        forward, train = torch_forward, torch_train
+        return [
+            ("forward", Program(lambda: forward(*model), None, None)),
+            ("train", Program(lambda: train(*model), None, None)),
+        ]
+    loss = lambda weights, *inputs: jnp.sum(model.apply(weights, *inputs) ** 2)
+    functions = {"forward": model.apply, "train": model.train or jax.value_and_grad(loss)}
+    return [(q, jax_program(functions[q], model)) for q in model.quantities]
+
+
+def jax_program(function: Callable, model: Model) -> Program:
+    leaves, tree = jax.tree.flatten(model.weights)
+    jax.clear_caches()
+    start = time.perf_counter()
+    jitted = jax.jit(lambda leaves, *inputs: function(tree.unflatten(leaves), *inputs))
+    compiled = jitted.lower(leaves, *model.inputs).compile()
+    compile_seconds = time.perf_counter() - start
+    run = lambda: jax.block_until_ready(compiled(leaves, *model.inputs))
+    return Program(run, compile_seconds, compiled.memory_analysis().temp_size_in_bytes)
+
+
+def torch_forward(module: Any, inputs: Any) -> Any:
+    import torch
+
+    with torch.no_grad():
+        return module(inputs)[0]
+
+
+def torch_train(module: Any, inputs: Any) -> tuple[Any, list[Any]]:
+    module.zero_grad(set_to_none=True)
+    loss = module(inputs)[0].square().sum()
+    loss.backward()
+    return loss, [p.grad for p in module.parameters()]
+
+
+def check(
+    name: str, cell: str, shape: Shape, model: Model | TorchModel, quantity: str, result: Any
+) -> None:
+    """Everyone must do the same work: put out all steps, and train all weights of all gates."""
+    if name == LIMIT:
+        return
+    if quantity == "forward":
+        wanted = list(shape.outputs)
+        if isinstance(model, Model) and model.batch_major:
+            wanted[:2] = wanted[1::-1]
+        if list(result.shape) != wanted:
+            raise ValueError(f"{name}: outputs are {result.shape}, wanted {wanted}")
+        return
+    gradients = [np.asarray(g) for g in jax.tree.leaves(result[1])]
+    gates = int(PEERS[LIMIT].cells[cell]) * shape.hidden
+    weights = (shape.input + shape.hidden) * KERNEL ** len(shape.image) * gates
+    if not 0 <= sum(g.size for g in gradients) - weights <= 2 * gates:
+        raise ValueError(f"{name}: {sum(g.size for g in gradients)} gradients, wanted {weights}")
+    if not all(np.isfinite(g).all() and g.any() for g in gradients):
+        raise ValueError(f"{name}: a gradient is zero or not finite")
