@@ -104,6 +104,11 @@ def lstm_other_activations(w, carry, x):
     return lstm(w, carry, x, gate=lambda a: np.clip(a / 6 + 0.5, 0, 1), act=relu)
 
 
+def lstm_softmax_gates(w, carry, x):
+    """A gate activation that is not pointwise looks at one gate, not at all of them."""
+    return lstm(w, carry, x, gate=lambda a: np.exp(a) / np.exp(a).sum())
+
+
 def gru(w, carry, x):
     (h,) = carry
     n = h.size
@@ -219,6 +224,14 @@ CASES = [
         4,
         gate_activation=jax.nn.hard_sigmoid,
         activation=jax.nn.relu,
+    ),
+    row(
+        "lstm-softmax-gates",
+        lstm_softmax_gates,
+        eqx_rnn.LSTMCell,
+        3,
+        4,
+        gate_activation=jax.nn.softmax,
     ),
     row("gru", gru, eqx_rnn.GRUCell, 3, 4),
     row("gru-no-bias", gru, eqx_rnn.GRUCell, 3, 4, use_bias=False),
