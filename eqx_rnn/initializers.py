@@ -31,6 +31,16 @@ def check_options(cell: str, dtype: DTypeLike | None, **sizes: int) -> jnp.dtype
     return jnp.dtype(dtype)
 
 
+def split_key(cell: str, key: PRNGKeyArray | None, num: int) -> Array:
+    """Keys for the parts of a new cell."""
+    if key is None:
+        raise TypeError(
+            f"{cell}: `key` must be a random key for the initial weights, got none. "
+            "Pass `key=jax.random.key(seed)`."
+        )
+    return jr.split(key, num)
+
+
 def draw(init: Initializer, key: PRNGKeyArray, shape: Sequence[int], dtype: DTypeLike) -> Array:
     """Calls an initialiser in float32 or wider, then casts.
 

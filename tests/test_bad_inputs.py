@@ -188,12 +188,17 @@ BAD_INPUTS = {
     "no key for the weights": (
         lambda: eqx_rnn.LSTMCell(3, 4),
         TypeError,
-        ["missing", "argument", "'key'"],
+        ["LSTMCell: `key` must be a random key", "got none", "Pass `key=jax.random.key(seed)`"],
     ),
-    "None for the key of the weights": (
-        lambda: eqx_rnn.LSTMCell(3, 4, key=None),
+    "no key for the weights of a convolution": (
+        lambda: eqx_rnn.ConvGRUCell(3, 4, (3,), key=None),
         TypeError,
-        ["'key'", "Actual value: None", "Expected type", "Key["],
+        ["ConvGRUCell: `key` must be", "got none", "Pass `key=jax.random.key(seed)`"],
+    ),
+    "a number for a key": (
+        lambda: eqx_rnn.LSTMCell(3, 4, key=0),
+        TypeError,
+        ["'key'", "Actual value: 0", "Expected type", "Key["],
     ),
     "no units": (
         lambda: eqx_rnn.LSTMCell(3, 0, key=KEY),

@@ -5,12 +5,18 @@ import equinox as eqx
 import jax
 import jax.nn.initializers as jinit
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_inputs
 from ..base import FactoredCell
-from ..initializers import Initializer, check_options, draw_carry, gate_biases, gate_weights
+from ..initializers import (
+    Initializer,
+    check_options,
+    draw_carry,
+    gate_biases,
+    gate_weights,
+    split_key,
+)
 from ._conv import Padding, check_padding, convolve, kernel_shape, per_axis, state_shape
 
 Hidden = Float[Array, "*batch_and_new_space {self.hidden_size}"]
@@ -82,7 +88,7 @@ class ConvGRUCell(FactoredCell):
         bias_init: Initializer = jinit.zeros,
         carry_init: Initializer = jinit.zeros,
         dtype: DTypeLike | None = None,
-        key: PRNGKeyArray,
+        key: PRNGKeyArray | None = None,
     ):
         """**Arguments:**
 
@@ -103,7 +109,7 @@ class ConvGRUCell(FactoredCell):
         self.strides = per_axis(name, "strides", strides, num_axes)
         self.padding = check_padding(name, padding, num_axes)
         self.dilation = per_axis(name, "dilation", dilation, num_axes)
-        ih_key, hh_key, bias_key, bias_n_key = jr.split(key, 4)
+        ih_key, hh_key, bias_key, bias_n_key = split_key(name, key, 4)
         self.weight_ih = gate_weights(
             weight_init, ih_key, 3, hidden_size, input_size, dtype, self.kernel_size
         )

@@ -5,12 +5,18 @@ import equinox as eqx
 import jax
 import jax.nn.initializers as jinit
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
 from ..base import FactoredCell
-from ..initializers import Initializer, check_options, draw_carry, gate_biases, gate_weights
+from ..initializers import (
+    Initializer,
+    check_options,
+    draw_carry,
+    gate_biases,
+    gate_weights,
+    split_key,
+)
 from ._activations import activate
 from ._carry import LSTMCarry
 from ._conv import Padding, check_padding, convolve, kernel_shape, per_axis, state_shape
@@ -74,7 +80,7 @@ class ConvLSTMCell(FactoredCell):
         forget_bias: float = 1.0,
         carry_init: Initializer = jinit.zeros,
         dtype: DTypeLike | None = None,
-        key: PRNGKeyArray,
+        key: PRNGKeyArray | None = None,
     ):
         """**Arguments:**
 
@@ -95,7 +101,7 @@ class ConvLSTMCell(FactoredCell):
         self.strides = per_axis(name, "strides", strides, num_axes)
         self.padding = check_padding(name, padding, num_axes)
         self.dilation = per_axis(name, "dilation", dilation, num_axes)
-        ih_key, hh_key, bias_key = jr.split(key, 3)
+        ih_key, hh_key, bias_key = split_key(name, key, 3)
         self.weight_ih = gate_weights(
             weight_init, ih_key, 4, hidden_size, input_size, dtype, self.kernel_size
         )

@@ -5,12 +5,18 @@ import equinox as eqx
 import jax.nn
 import jax.nn.initializers as jinit
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_inputs
 from ..base import FactoredCell
-from ..initializers import Initializer, check_options, draw_carry, gate_biases, gate_weights
+from ..initializers import (
+    Initializer,
+    check_options,
+    draw_carry,
+    gate_biases,
+    gate_weights,
+    split_key,
+)
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -72,7 +78,7 @@ class GRUCell(FactoredCell):
         bias_init: Initializer = jinit.zeros,
         carry_init: Initializer = jinit.zeros,
         dtype: DTypeLike | None = None,
-        key: PRNGKeyArray,
+        key: PRNGKeyArray | None = None,
     ):
         """**Arguments:**
 
@@ -86,10 +92,11 @@ class GRUCell(FactoredCell):
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `carry_init`: likewise, for the hidden state before the first step.
         - `dtype`: of the weights; JAX's default floating-point dtype if `None`.
-        - `key`: a `jax.random.key` for the initial weights. (Keyword only.)
+        - `key`: a `jax.random.key` for the initial weights. (Keyword only, and
+            never left out.)
         """
         dtype = check_options("GRUCell", dtype, input_size=input_size, hidden_size=hidden_size)
-        ih_key, hh_key, bias_key, bias_n_key = jr.split(key, 4)
+        ih_key, hh_key, bias_key, bias_n_key = split_key("GRUCell", key, 4)
         self.weight_ih = gate_weights(weight_init, ih_key, 3, hidden_size, input_size, dtype)
         self.weight_hh = gate_weights(
             recurrent_weight_init, hh_key, 3, hidden_size, hidden_size, dtype

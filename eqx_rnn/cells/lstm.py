@@ -5,12 +5,18 @@ import equinox as eqx
 import jax.nn
 import jax.nn.initializers as jinit
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
 from ..base import FactoredCell
-from ..initializers import Initializer, check_options, draw_carry, gate_biases, gate_weights
+from ..initializers import (
+    Initializer,
+    check_options,
+    draw_carry,
+    gate_biases,
+    gate_weights,
+    split_key,
+)
 from ._activations import activate
 from ._carry import LSTMCarry
 
@@ -69,7 +75,7 @@ class LSTMCell(FactoredCell):
         forget_bias: float = 1.0,
         carry_init: Initializer = jinit.zeros,
         dtype: DTypeLike | None = None,
-        key: PRNGKeyArray,
+        key: PRNGKeyArray | None = None,
     ):
         """**Arguments:**
 
@@ -84,13 +90,14 @@ class LSTMCell(FactoredCell):
             Jozefowicz, W. Zaremba, I. Sutskever 2015). Without effect if `use_bias=False`.
         - `carry_init`: as in `jax.nn.initializers`, for the carry before the first step.
         - `dtype`: of the weights; JAX's default floating-point dtype if `None`.
-        - `key`: a `jax.random.key` for the initial weights. (Keyword only.)
+        - `key`: a `jax.random.key` for the initial weights. (Keyword only, and
+            never left out.)
         """
         sizes = {"input_size": input_size, "hidden_size": hidden_size}
         if proj_size is not None:
             sizes["proj_size"] = proj_size
         dtype = check_options("LSTMCell", dtype, **sizes)
-        ih_key, hh_key, hr_key, bias_key = jr.split(key, 4)
+        ih_key, hh_key, hr_key, bias_key = split_key("LSTMCell", key, 4)
         output_size = proj_size or hidden_size
         self.weight_ih = gate_weights(weight_init, ih_key, 4, hidden_size, input_size, dtype)
         self.weight_hh = gate_weights(

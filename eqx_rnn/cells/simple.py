@@ -4,12 +4,18 @@ from typing import Any
 import equinox as eqx
 import jax.nn.initializers as jinit
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
 from ..base import FactoredCell
-from ..initializers import Initializer, check_options, draw_carry, gate_biases, gate_weights
+from ..initializers import (
+    Initializer,
+    check_options,
+    draw_carry,
+    gate_biases,
+    gate_weights,
+    split_key,
+)
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -53,7 +59,7 @@ class SimpleCell(FactoredCell):
         bias_init: Initializer = jinit.zeros,
         carry_init: Initializer = jinit.zeros,
         dtype: DTypeLike | None = None,
-        key: PRNGKeyArray,
+        key: PRNGKeyArray | None = None,
     ):
         """**Arguments:**
 
@@ -65,10 +71,11 @@ class SimpleCell(FactoredCell):
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`.
         - `carry_init`: likewise, for the hidden state before the first step.
         - `dtype`: of the weights; JAX's default floating-point dtype if `None`.
-        - `key`: a `jax.random.key` for the initial weights. (Keyword only.)
+        - `key`: a `jax.random.key` for the initial weights. (Keyword only, and
+            never left out.)
         """
         dtype = check_options("SimpleCell", dtype, input_size=input_size, hidden_size=hidden_size)
-        ih_key, hh_key, bias_key = jr.split(key, 3)
+        ih_key, hh_key, bias_key = split_key("SimpleCell", key, 3)
         self.weight_ih = gate_weights(weight_init, ih_key, 1, hidden_size, input_size, dtype)
         self.weight_hh = gate_weights(
             recurrent_weight_init, hh_key, 1, hidden_size, hidden_size, dtype
