@@ -1,11 +1,6 @@
-"""Every cell, with an oracle in NumPy written from its paper. All suites run over this table.
-
-An oracle is one step of one sequence, without batch axes: `(weights, carry leaves, x) -> (carry
-leaves, y)`. A new cell is one more row.
-"""
+"""Every cell, with its oracle. All suites run over this table; a new cell is one more row."""
 
 import dataclasses
-import itertools
 import types
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import oracles
 
 import eqx_rnn
 
@@ -61,140 +57,6 @@ def weights(cell: Any) -> types.SimpleNamespace:
     return types.SimpleNamespace(**fields)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def relu(x):
-    return np.maximum(x, 0)
-
-
-def rows(array, gate, size):
-    return array[gate * size : (gate + 1) * size]
-
-
-def simple(w, carry, x):
-    (h,) = carry
-    a = w.weight_ih @ x + w.bias[: h.size] + w.weight_hh @ h
-    h = np.tanh(a)
-    return [h], h
-
-
-def simple_residual_relu(w, carry, x):
-    (h,) = carry
-    h = relu(w.weight_ih @ x + w.bias[: h.size] + w.weight_hh @ h + h)
-    return [h], h
-
-
-def lstm(w, carry, x, gate=sigmoid, act=np.tanh):
-    h, c = carry
-    n = c.size
-    i, f, g, o = (
-        rows(w.weight_ih, k, n) @ x + rows(w.weight_hh, k, n) @ h + rows(w.bias, k, n)
-        for k in range(4)
-    )
-    c = gate(f) * c + gate(i) * act(g)
-    h = gate(o) * act(c)
-    if w.weight_hr is not None:
-        h = w.weight_hr @ h
-    return [h, c], h
-
-
-def lstm_other_activations(w, carry, x):
-    return lstm(w, carry, x, gate=lambda a: np.clip(a / 6 + 0.5, 0, 1), act=relu)
-
-
-def lstm_softmax_gates(w, carry, x):
-    """A gate activation that is not pointwise looks at one gate, not at all of them."""
-    return lstm(w, carry, x, gate=lambda a: np.exp(a) / np.exp(a).sum())
-
-
-def gru(w, carry, x):
-    (h,) = carry
-    n = h.size
-    x_r, x_z, x_n = (rows(w.weight_ih, k, n) @ x + rows(w.bias, k, n) for k in range(3))
-    h_r, h_z, h_n = (rows(w.weight_hh, k, n) @ h for k in range(3))
-    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
-    candidate = np.tanh(x_n + r * (h_n + w.bias_n[:n]))
-    h = (1 - z) * candidate + z * h
-    return [h], h
-
-
-def gru_reset_before(w, carry, x):
-    (h,) = carry
-    n = h.size
-    x_r, x_z, x_n = (rows(w.weight_ih, k, n) @ x + rows(w.bias, k, n) for k in range(3))
-    r = sigmoid(x_r + rows(w.weight_hh, 0, n) @ h)
-    z = sigmoid(x_z + rows(w.weight_hh, 1, n) @ h)
-    candidate = np.tanh(x_n + rows(w.weight_hh, 2, n) @ (r * h))
-    h = z * h + (1 - z) * candidate
-    return [h], h
-
-
-def mgu(w, carry, x, reset_gate=True):
-    (h,) = carry
-    n = h.size
-    f = sigmoid(w.weight_ih[:n] @ x + w.bias[:n] + w.weight_hh[:n] @ h)
-    recurrent = w.weight_hh[n:] @ h
-    if reset_gate:
-        recurrent = f * (recurrent + w.bias_n)
-    candidate = np.tanh(w.weight_ih[n:] @ x + w.bias[n:] + recurrent)
-    h = (1 - f) * candidate + f * h
-    return [h], h
-
-
-def mgu_no_reset(w, carry, x):
-    return mgu(w, carry, x, reset_gate=False)
-
-
-def conv(x, kernel, strides=None, padding="SAME", dilation=None):
-    """Cross-correlation by its definition: x (*space, in), kernel (out, in, *size)."""
-    size = kernel.shape[2:]
-    axes = range(len(size))
-    strides, dilation = strides or [1] * len(size), dilation or [1] * len(size)
-    reach = [(size[a] - 1) * dilation[a] + 1 for a in axes]
-    if padding == "SAME":
-        out = [-(-x.shape[a] // strides[a]) for a in axes]
-        total = [max((out[a] - 1) * strides[a] + reach[a] - x.shape[a], 0) for a in axes]
-        padding = [(t // 2, t - t // 2) for t in total]
-    elif padding == "VALID":
-        padding = [(0, 0)] * len(size)
-    x = np.pad(x, [*padding, (0, 0)])
-    out = [(x.shape[a] - reach[a]) // strides[a] + 1 for a in axes]
-    y = np.zeros((*out, kernel.shape[0]))
-    for position in itertools.product(*map(range, out)):
-        for offset in itertools.product(*map(range, size)):
-            at = tuple(position[a] * strides[a] + offset[a] * dilation[a] for a in axes)
-            y[position] += kernel[(slice(None), slice(None), *offset)] @ x[at]
-    return y
-
-
-def conv_lstm(w, carry, x):
-    h, c = carry
-    n = c.shape[-1]
-    x_conv = conv(x, w.weight_ih, w.strides, w.padding, w.dilation)
-    h_conv = conv(h, w.weight_hh)
-    gates = x_conv + h_conv + w.bias[: 4 * n]
-    i, f, g, o = (gates[..., k * n : (k + 1) * n] for k in range(4))
-    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    h = sigmoid(o) * np.tanh(c)
-    return [h, c], h
-
-
-def conv_gru(w, carry, x):
-    (h,) = carry
-    n = h.shape[-1]
-    x_conv = conv(x, w.weight_ih, w.strides, w.padding, w.dilation) + w.bias[: 3 * n]
-    r = sigmoid(x_conv[..., :n] + conv(h, w.weight_hh[:n]))
-    z = sigmoid(x_conv[..., n : 2 * n] + conv(h, w.weight_hh[n : 2 * n]))
-    if w.reset_after:
-        recurrent = r * (conv(h, w.weight_hh[2 * n :]) + w.bias_n[:n])
-    else:
-        recurrent = conv(r * h, w.weight_hh[2 * n :])
-    h = (1 - z) * np.tanh(x_conv[..., 2 * n :] + recurrent) + z * h
-    return [h], h
-
-
 def row(name, oracle, cell_type, *args, features=(3,), **options) -> Case:
     return Case(
         name, lambda **extra: cell_type(*args, **options, **extra), oracle, features=features
@@ -202,23 +64,23 @@ def row(name, oracle, cell_type, *args, features=(3,), **options) -> Case:
 
 
 CASES = [
-    row("simple", simple, eqx_rnn.SimpleCell, 3, 4),
-    row("simple-no-bias", simple, eqx_rnn.SimpleCell, 3, 4, use_bias=False),
+    row("simple", oracles.simple, eqx_rnn.SimpleCell, 3, 4),
+    row("simple-no-bias", oracles.simple, eqx_rnn.SimpleCell, 3, 4, use_bias=False),
     row(
         "simple-residual-relu",
-        simple_residual_relu,
+        oracles.simple_residual_relu,
         eqx_rnn.SimpleCell,
         3,
         4,
         residual=True,
         activation=jax.nn.relu,
     ),
-    row("lstm", lstm, eqx_rnn.LSTMCell, 3, 4),
-    row("lstm-no-bias", lstm, eqx_rnn.LSTMCell, 3, 4, use_bias=False),
-    row("lstm-proj", lstm, eqx_rnn.LSTMCell, 3, 4, proj_size=2),
+    row("lstm", oracles.lstm, eqx_rnn.LSTMCell, 3, 4),
+    row("lstm-no-bias", oracles.lstm, eqx_rnn.LSTMCell, 3, 4, use_bias=False),
+    row("lstm-proj", oracles.lstm, eqx_rnn.LSTMCell, 3, 4, proj_size=2),
     row(
         "lstm-hard-relu",
-        lstm_other_activations,
+        oracles.lstm_other_activations,
         eqx_rnn.LSTMCell,
         3,
         4,
@@ -227,21 +89,21 @@ CASES = [
     ),
     row(
         "lstm-softmax-gates",
-        lstm_softmax_gates,
+        oracles.lstm_softmax_gates,
         eqx_rnn.LSTMCell,
         3,
         4,
         gate_activation=jax.nn.softmax,
     ),
-    row("gru", gru, eqx_rnn.GRUCell, 3, 4),
-    row("gru-no-bias", gru, eqx_rnn.GRUCell, 3, 4, use_bias=False),
-    row("gru-reset-before", gru_reset_before, eqx_rnn.GRUCell, 3, 4, reset_after=False),
-    row("mgu", mgu, eqx_rnn.MGUCell, 3, 4),
-    row("mgu-no-reset", mgu_no_reset, eqx_rnn.MGUCell, 3, 4, reset_gate=False),
-    row("conv-lstm-1d", conv_lstm, eqx_rnn.ConvLSTMCell, 2, 3, (3,), features=(5, 2)),
+    row("gru", oracles.gru, eqx_rnn.GRUCell, 3, 4),
+    row("gru-no-bias", oracles.gru, eqx_rnn.GRUCell, 3, 4, use_bias=False),
+    row("gru-reset-before", oracles.gru_reset_before, eqx_rnn.GRUCell, 3, 4, reset_after=False),
+    row("mgu", oracles.mgu, eqx_rnn.MGUCell, 3, 4),
+    row("mgu-no-reset", oracles.mgu_no_reset, eqx_rnn.MGUCell, 3, 4, reset_gate=False),
+    row("conv-lstm-1d", oracles.conv_lstm, eqx_rnn.ConvLSTMCell, 2, 3, (3,), features=(5, 2)),
     row(
         "conv-lstm-2d",
-        conv_lstm,
+        oracles.conv_lstm,
         eqx_rnn.ConvLSTMCell,
         2,
         3,
@@ -253,7 +115,7 @@ CASES = [
     ),
     row(
         "conv-lstm-3d",
-        conv_lstm,
+        oracles.conv_lstm,
         eqx_rnn.ConvLSTMCell,
         2,
         2,
@@ -263,10 +125,12 @@ CASES = [
         use_bias=False,
         features=(3, 3, 4, 2),
     ),
-    row("conv-gru-1d", conv_gru, eqx_rnn.ConvGRUCell, 2, 3, (2,), strides=2, features=(6, 2)),
+    row(
+        "conv-gru-1d", oracles.conv_gru, eqx_rnn.ConvGRUCell, 2, 3, (2,), strides=2, features=(6, 2)
+    ),
     row(
         "conv-gru-2d-reset-before",
-        conv_gru,
+        oracles.conv_gru,
         eqx_rnn.ConvGRUCell,
         2,
         3,
