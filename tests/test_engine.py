@@ -21,7 +21,7 @@ BY_NAME = {case.name: case for case in CASES}
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """11 steps are two chunks of 4 and one of 3."""
-    monkeypatch.setattr(_run, "CHUNK", 4)
+    monkeypatch.setattr(_run, "chunk_size", lambda *_: 4)
 
 
 def assert_close(a, b):

@@ -12,8 +12,8 @@ from jaxtyping import Array, PyTree
 
 from ._chunks import join
 from ._forward import Saved, through_a_chunk
-from ._hoist import hoist
-from ._run import Arguments, Fixed, Run, many
+from ._hoist import Hoisted
+from ._run import Arguments, Fixed, Run
 from ._select import select
 
 
@@ -40,17 +40,18 @@ def backward(
     d_inputs = []
     for piece, kept in reversed(list(zip(run.pieces, saved, strict=True))):
         parts = Parts(run, weights, wanted.parameters, piece.size)
-        advance = through_a_chunk(run, weights, initial, piece.size)
+        advance = None
+        if run.checkpoint is not None:
+            advance = through_a_chunk(run, weights, initial, piece.size)
         go_back = back_through_a_chunk(run, parts, initial, wanted.inputs)
 
-        def chunk(state: Any, xs: Any, advance: Callable = advance, go_back: Callable = go_back):
+        def chunk(state: Any, xs: Any, advance: Any = advance, go_back: Callable = go_back):
             x, steps, (edge, carries, gates), d_carries, d_outputs = xs
-            if carries is None:
+            if advance is not None:
                 _, (carries, gates, _) = advance(edge, x, steps)
             starts = shift(edge, carries, run.reverse)
             if steps.resets is not None:
                 starts = jax.vmap(lambda r, c: select(r, initial, c))(steps.resets, starts)
-            d_outputs = select(steps.valid, d_outputs, 0)
             return go_back(state, x, (starts, gates, steps, d_carries, d_outputs))
 
         xs = *piece.cut((inputs, steps)), kept, *piece.cut((d_carries, d_outputs))
@@ -69,10 +70,8 @@ class Part:
     then for the weights that it was prepared from.
     """
 
-    def __init__(
-        self, function: Callable, run: Run, weights: list[Array], wanted: list[bool], examples: Any
-    ):
-        self.prepare, self.call, sources = hoist(function, run.weights, *examples)
+    def __init__(self, hoisted: Hoisted, weights: list[Array], wanted: list[bool]):
+        self.prepare, self.call, sources = hoisted
         self.prepared = self.prepare(weights)
         self.weights, self.wanted = weights, [i for i, w in enumerate(wanted) if w]
         self.moving = [
@@ -102,15 +101,14 @@ class Parts:
     """The three of them, for chunks of `size` steps."""
 
     def __init__(self, run: Run, weights: list[Array], wanted: list[bool], size: int):
-        args = run, weights, wanted
-        self.input = Part(run.project_input, *args, (many(run.input, size),))
-        self.hidden = Part(run.project_hidden, *args, (many(run.carry, size),))
-        self.update = Part(run.update, *args, (run.carry, run.gates, run.key))
+        self.input = Part(run.hoisted("project_input", size), weights, wanted)
+        self.hidden = Part(run.hoisted("project_hidden", size), weights, wanted)
+        self.update = Part(run.hoisted("update"), weights, wanted)
         self.hidden_at_one_step = lambda carry: run.project_hidden(weights, carry)
         if all(math.prod(leaf.shape[:-1]) == 1 for leaf in jax.tree.leaves(run.carry)):
             # A single row times the weights as they are stored takes XLA's slowest path; as many
             # rows as there are in a batch, times the copy, would be the slower way round.
-            hidden = Part(run.project_hidden, *args, (run.carry,))
+            hidden = Part(run.hoisted("project_hidden"), weights, wanted)
             self.hidden_at_one_step = lambda carry: hidden(hidden.some, carry)
         self.wanted = wanted
 
@@ -136,7 +134,7 @@ def back_through_a_chunk(run: Run, parts: Parts, initial: Any, inputs_wanted: bo
         start, gates, (valid, reset, key), d_carry, d_output = xs
         d_new = add(d_new, d_carry)
         d_held = None if valid is None else select(~valid, d_new, 0)
-        d_new = select(valid, d_new, 0)
+        d_new, d_output = select(valid, (d_new, d_output), 0)
 
         update = lambda some, start, gates: parts.update(some, start, gates, key)
         _, pull = jax.vjp(update, parts.update.some, start, gates)

@@ -6,6 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+CACHE_BYTES = 3_000_000
+SHORTEST = 4  # fewer steps make the product that projects their inputs slow
+LONGEST = 20
+
 
 class Piece(NamedTuple):
     """`number` chunks of `size` steps each, from step `start` on."""
@@ -43,8 +47,15 @@ def join(results: list[PyTree[Array]], reverse: bool) -> PyTree[Array]:
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
 
 
-def chunk_size(num_steps: int, target: int) -> int:
-    """A size near `target`, one that leaves no remainder if there is one."""
+def chunk_size(num_steps: int, step_bytes: int) -> int:
+    """How many steps whose gates take so many bytes make a chunk.
+
+    As many as stay in a processor's cache between the product that makes them and their use; but
+    not more than a fraction of the time axis, so that a chunk's buffers are small beside what is
+    kept of all steps. A size near that which leaves no remainder is taken, if there is one.
+    """
+    most = max(LONGEST, num_steps // 5)
+    target = min(max(CACHE_BYTES // max(step_bytes, 1), SHORTEST), most)
     sizes = range(max(1, target // 2), 2 * target)
     even = [size for size in sizes if num_steps % size == 0]
     return min(even or [target], key=lambda size: abs(size - target))

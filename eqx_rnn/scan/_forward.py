@@ -9,8 +9,7 @@ from jaxtyping import Array, PyTree
 
 from ..base import add_gates
 from ._chunks import join
-from ._hoist import hoist
-from ._run import Arguments, Fixed, Run, many
+from ._run import Arguments, Fixed, Run
 from ._select import select
 from ._steps import Steps
 
@@ -36,7 +35,7 @@ def forward(
     constants, steps = fixed
     keep = save and run.checkpoint is None
     # Outputs that are part of carries that are kept anyway.
-    copies = run.copies if keep and steps.valid is None else len(run.copies) * [None]
+    copies = run.copies if keep else len(run.copies) * [None]
     results, saved = [], []
     for piece in run.pieces:
         advance = through_a_chunk(run, parameters + constants, initial, piece.size)
@@ -44,7 +43,7 @@ def forward(
         def chunk(carry: PyTree[Array], xs: Any, advance: Callable = advance):
             x, steps = xs
             new_carry, (carries, gates, outputs) = advance(carry, x, steps)
-            outputs = jax.tree.leaves(select(steps.valid, outputs, 0))
+            outputs = jax.tree.leaves(outputs)
             outputs = [y if copy is None else None for y, copy in zip(outputs, copies, strict=True)]
             kept = Saved(carry, *((carries, gates) if keep else (None, None))) if save else None
             return new_carry, (kept, carries if run.all_carries else None, outputs)
@@ -59,20 +58,21 @@ def forward(
         outputs = jax.tree.structure(run.outputs).unflatten(outputs)
         results.append(jax.tree.map(piece.flatten, (carries, outputs)))
         saved.append(kept)
-    return (carry, join(results, run.reverse)), saved
+    carries, outputs = join(results, run.reverse)
+    return (carry, (carries, select(steps.valid, outputs, 0))), saved
 
 
 def through_a_chunk(run: Run, weights: list[Array], initial: Any, size: int) -> Callable:
     """`(carry, inputs, steps) -> (new carry, (carries, gates, outputs))` of `size` steps."""
 
-    def ready(function: Callable, *examples: Any) -> Callable:
-        prepare, call, _ = hoist(function, run.weights, *examples)
+    def ready(part: str, size: int | None = None) -> Callable:
+        prepare, call, _ = run.hoisted(part, size)
         prepared = prepare(weights)
         return lambda *args: call(prepared, *args)
 
-    project_input = ready(run.project_input, many(run.input, size))
-    project_hidden = ready(run.project_hidden, run.carry)
-    update = ready(run.update, run.carry, run.gates, run.key)
+    project_input = ready("project_input", size)
+    project_hidden = ready("project_hidden")
+    update = ready("update")
 
     def step(carry: PyTree[Array], xs: Any):
         from_input, (valid, reset, key) = xs

@@ -8,6 +8,8 @@ import jax.lax as lax
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 from jaxtyping import Array, PyTree
 
+from ._products import evaluate
+
 
 class Hoisted(NamedTuple):
     """`function(parameters, *args)` as `call(prepare(parameters), *args)`.
@@ -65,6 +67,6 @@ def hoist(function: Callable[..., PyTree], parameters: Sequence[Any], *examples:
         return list(lax.optimization_barrier(ready))
 
     def call(ready: Sequence[Array], *args: PyTree) -> PyTree:
-        return tree.unflatten(jaxpr_as_fun(ClosedJaxpr(second, []))(*ready, *jax.tree.leaves(args)))
+        return tree.unflatten(evaluate(second, *ready, *jax.tree.leaves(args)))
 
     return Hoisted(prepare, call, [known[v] for v in crossing])

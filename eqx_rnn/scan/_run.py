@@ -10,10 +10,8 @@ from jaxtyping import Array, PyTree
 
 from ..base import FactoredCell, add_gates
 from ._chunks import chunk_size, pieces
+from ._hoist import Hoisted, hoist
 from ._steps import Steps
-
-# Steps in a chunk. More make the products larger, fewer keep the gates in the cache.
-CHUNK = 20
 
 
 class Arguments(NamedTuple):
@@ -41,7 +39,8 @@ class Run:
         and dtypes at one step.
     - `copies`: for each leaf of the outputs, which leaf of the new carry it is, if one.
     - `applies`: whether the fast engine can run this cell, which it cannot if there are integers
-        in the carry, or a broadcast in the sum of the gates.
+        in the carry, or a broadcast in the sum of the gates; and is of no use if there is no
+        hidden part.
     """
 
     def __init__(
@@ -56,10 +55,9 @@ class Run:
         checkpoint: int | None,
         all_carries: bool,
     ):
+        self._hoisted: dict[tuple[str, int | None], Hoisted] = {}
         self.reverse, self.unroll = reverse, unroll
         self.checkpoint, self.all_carries = checkpoint, all_carries
-        num_steps = inputs.shape[0]
-        self.pieces = pieces(num_steps, checkpoint or chunk_size(num_steps, CHUNK), reverse)
 
         arrays, self._static = eqx.partition(cell, eqx.is_array)
         leaves, self._tree = jax.tree.flatten(arrays)
@@ -81,14 +79,31 @@ class Run:
             ends.index(v) if v is not None and v in ends[:num_carries] else None
             for v in ends[num_carries:]
         ]
+        num_steps = inputs.shape[0]
+        step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.gates))
+        size = checkpoint or chunk_size(num_steps, step_bytes)
+        self.pieces = pieces(num_steps, size, reverse)
         everything = jax.tree.leaves((self.carry, self.gates, self.outputs))
         self.applies = (
             num_steps > 0
+            and bool(jax.tree.leaves(self.from_hidden))
             and jax.tree.map(struct, new_carry) == self.carry
             and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in everything)
             and _same_shapes(self.from_input, self.gates)
             and _same_shapes(self.from_hidden, self.gates)
         )
+
+    def hoisted(self, part: str, size: int | None = None) -> Hoisted:
+        """One of the cell's three parts, at one step or `size` of them at once."""
+        if (part, size) not in self._hoisted:
+            examples = {
+                "project_input": (self.input,),
+                "project_hidden": (self.carry,),
+                "update": (self.carry, self.gates, self.key),
+            }[part]
+            examples = examples if size is None else many(examples, size)
+            self._hoisted[part, size] = hoist(getattr(self, part), self.weights, *examples)
+        return self._hoisted[part, size]
 
     def take_apart(self, cell: FactoredCell) -> tuple[list[Array], list[Array]]:
         """A cell's parameters, and its arrays of other dtypes."""
@@ -119,7 +134,7 @@ def struct(a: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(a.shape, a.dtype)
 
 
-def many(tree: PyTree, size: int) -> PyTree[jax.ShapeDtypeStruct]:
+def many(tree: Any, size: int) -> Any:
     """The shapes of `size` steps from those of one."""
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *a.shape), a.dtype), tree)
 
