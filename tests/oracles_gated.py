@@ -23,9 +23,7 @@ def layer_norm_gru(w, carry, x):
     (h,) = carry
     n = h.size
     both = slice(0, 2 * n), slice(2 * n, 3 * n)
-    rz_x, n_x = (
-        w.gain_ih[s] * norm(w.weight_ih[s] @ x, w.eps) + w.bias[: 3 * n][s] for s in both
-    )
+    rz_x, n_x = (w.gain_ih[s] * norm(w.weight_ih[s] @ x, w.eps) + w.bias[: 3 * n][s] for s in both)
     rz_h, n_h = (w.gain_hh[s] * norm(w.weight_hh[s] @ h, w.eps) for s in both)
     r, z = np.split(sigmoid(rz_x + rz_h), 2)
     candidate = np.tanh(n_x + r * (n_h + w.bias_n[:n]))

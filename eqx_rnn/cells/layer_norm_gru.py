@@ -150,9 +150,10 @@ class LayerNormGRUCell(FactoredCell):
         hidden = (1 - z) * n + z * carry
         return hidden, hidden
 
-    def _split(self, rows: Float[Array, "*batch stacked"]) -> list[Array]:
+    def _split(self, rows: Float[Array, "*batch stacked"]) -> tuple[Array, Array]:
         """Those of r and z, and those of n."""
-        return jnp.split(rows, [2 * self.hidden_size], axis=-1)
+        rz, n = jnp.split(rows, [2 * self.hidden_size], axis=-1)
+        return rz, n
 
     def _normalize(self, rz: Array, n: Array, gain: Array) -> tuple[Array, Array]:
         s_rz, s_n = self._split(gain)
