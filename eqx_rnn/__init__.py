@@ -12,10 +12,17 @@ with install_import_hook("eqx_rnn", "beartype.beartype"):
     from .cells import ConvGRUCell as ConvGRUCell
     from .cells import ConvLSTMCell as ConvLSTMCell
     from .cells import GRUCell as GRUCell
+    from .cells import IndRNNCell as IndRNNCell
+    from .cells import JANETCell as JANETCell
+    from .cells import LayerNormGRUCell as LayerNormGRUCell
+    from .cells import LayerNormLSTMCell as LayerNormLSTMCell
     from .cells import LSTMCarry as LSTMCarry
     from .cells import LSTMCell as LSTMCell
     from .cells import MGUCell as MGUCell
+    from .cells import PeepholeLSTMCell as PeepholeLSTMCell
     from .cells import SimpleCell as SimpleCell
+    from .cells import UGRNNCell as UGRNNCell
+    from .initializers import chrono as chrono
     from .rnn import RNN as RNN
     from .sequences import flip_sequences as flip_sequences
 

@@ -75,13 +75,40 @@ def gate_biases(
     num_gates: int,
     hidden_size: int,
     dtype: DTypeLike,
-    offsets: Mapping[int, float] = MappingProxyType({}),
+    offsets: Mapping[int, float | Initializer] = MappingProxyType({}),
 ) -> Float[Array, "{num_gates}*{hidden_size}"]:
-    """The biases of all gates; `offsets[gate]` is added to one gate's."""
+    """The biases of all gates; `offsets[gate]`, a number or drawn, is added to one gate's."""
     bias = draw(init, key, (num_gates * hidden_size,), dtype)
     for gate, offset in offsets.items():
+        if callable(offset):
+            offset = draw(offset, jr.fold_in(key, gate), (hidden_size,), dtype)
         bias = bias.at[gate * hidden_size : (gate + 1) * hidden_size].add(offset)
     return bias
+
+
+def chrono(max_steps: int) -> Initializer:
+    """Forget biases for memories of 2 to `max_steps` steps: `log(uniform(1, max_steps - 1))`.
+
+    A unit with the bias `log(t)` forgets `1 / (t + 1)` of its state a step, all else being 0.
+
+    **Arguments:**
+
+    - `max_steps`: the longest dependency to expect, the length of the sequences if in doubt.
+
+    **Raises:** `ValueError` for less than 3 steps.
+
+    **Source:** C. Tallec, Y. Ollivier, "Can recurrent neural networks warp time?", ICLR (2018).
+    """
+    if max_steps < 3:
+        raise ValueError(
+            f"chrono: `max_steps` must be a number of steps, at least 3, got {max_steps}. Pass the "
+            "length of your sequences, or a number for the forget bias."
+        )
+
+    def init(key: PRNGKeyArray, shape: Sequence[int], dtype: DTypeLike) -> Array:
+        return jnp.log(jr.uniform(key, shape, dtype, 1.0, max_steps - 1.0))
+
+    return init
 
 
 def draw_carry(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import oracles
+import oracles_gated
 
 import eqx_rnn
 
@@ -138,4 +139,19 @@ CASES = [
         reset_after=False,
         features=(3, 4, 2),
     ),
+    row("layer-norm-lstm", oracles_gated.layer_norm_lstm, eqx_rnn.LayerNormLSTMCell, 3, 4),
+    row(
+        "layer-norm-lstm-no-bias",
+        oracles_gated.layer_norm_lstm,
+        eqx_rnn.LayerNormLSTMCell,
+        3,
+        4,
+        use_bias=False,
+        eps=0.1,
+    ),
+    row("layer-norm-gru", oracles_gated.layer_norm_gru, eqx_rnn.LayerNormGRUCell, 3, 4, eps=0.1),
+    row("peephole-lstm", oracles_gated.peephole_lstm, eqx_rnn.PeepholeLSTMCell, 3, 4),
+    row("ind-rnn", oracles_gated.ind_rnn, eqx_rnn.IndRNNCell, 3, 4),
+    row("ugrnn", oracles_gated.ugrnn, eqx_rnn.UGRNNCell, 3, 4),
+    row("janet", oracles_gated.janet, eqx_rnn.JANETCell, 3, 4),
 ]

@@ -215,6 +215,21 @@ BAD_INPUTS = {
         TypeError,
         ["GRUCell: `dtype`", "floating-point", "int32", "jnp.float32"],
     ),
+    "no key for a normalised cell": (
+        lambda: eqx_rnn.LayerNormGRUCell(3, 4),
+        TypeError,
+        ["LayerNormGRUCell: `key` must be", "got none", "Pass `key=jax.random.key(seed)`"],
+    ),
+    "no units of a gated cell": (
+        lambda: eqx_rnn.JANETCell(3, 0, key=KEY),
+        ValueError,
+        ["JANETCell: `hidden_size`", "at least 1", "got 0"],
+    ),
+    "too few steps for a forget bias": (
+        lambda: eqx_rnn.chrono(2),
+        ValueError,
+        ["chrono: `max_steps`", "at least 3", "got 2", "length of your sequences"],
+    ),
     "kernel size without axes": (
         lambda: eqx_rnn.ConvLSTMCell(3, 4, 5, key=KEY),
         ValueError,

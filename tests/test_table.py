@@ -23,7 +23,7 @@ def final_cells():
 
 def test_every_cell_is_exported_and_has_a_case():
     cells = set(final_cells())
-    assert len(cells) >= 6
+    assert len(cells) >= 12
     assert {getattr(eqx_rnn, cell.__name__, None) for cell in cells} == cells
     assert {type(case.cell()) for case in CASES} == cells
 

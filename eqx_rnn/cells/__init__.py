@@ -2,6 +2,12 @@ from ._carry import LSTMCarry as LSTMCarry
 from .conv_gru import ConvGRUCell as ConvGRUCell
 from .conv_lstm import ConvLSTMCell as ConvLSTMCell
 from .gru import GRUCell as GRUCell
+from .ind_rnn import IndRNNCell as IndRNNCell
+from .janet import JANETCell as JANETCell
+from .layer_norm_gru import LayerNormGRUCell as LayerNormGRUCell
+from .layer_norm_lstm import LayerNormLSTMCell as LayerNormLSTMCell
 from .lstm import LSTMCell as LSTMCell
 from .mgu import MGUCell as MGUCell
+from .peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
 from .simple import SimpleCell as SimpleCell
+from .ugrnn import UGRNNCell as UGRNNCell
