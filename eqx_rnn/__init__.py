@@ -9,13 +9,22 @@ with install_import_hook("eqx_rnn", "beartype.beartype"):
     from .base import FactoredCell as FactoredCell
     from .base import RNNCellBase as RNNCellBase
     from .bidirectional import Bidirectional as Bidirectional
+    from .cells import AntisymmetricRNNCell as AntisymmetricRNNCell
     from .cells import ConvGRUCell as ConvGRUCell
     from .cells import ConvLSTMCell as ConvLSTMCell
+    from .cells import CoRNNCarry as CoRNNCarry
+    from .cells import CoRNNCell as CoRNNCell
+    from .cells import CTRNNCell as CTRNNCell
     from .cells import GRUCell as GRUCell
+    from .cells import LEMCarry as LEMCarry
+    from .cells import LEMCell as LEMCell
     from .cells import LSTMCarry as LSTMCarry
     from .cells import LSTMCell as LSTMCell
     from .cells import MGUCell as MGUCell
+    from .cells import MinimalRNNCell as MinimalRNNCell
     from .cells import SimpleCell as SimpleCell
+    from .cells import SLSTMCarry as SLSTMCarry
+    from .cells import SLSTMCell as SLSTMCell
     from .rnn import RNN as RNN
     from .sequences import flip_sequences as flip_sequences
 

@@ -74,7 +74,7 @@ class FactoredCell(RNNCellBase):
 
     @abc.abstractmethod
     def project_input(self, inputs: Any) -> PyTree[Array]:
-        """The input's part of the gates: affine in `inputs`, sees no carry.
+        """The input's part of the gates: affine in `inputs` as a rule, sees no carry.
 
         Time may be one more leading batch axis of `inputs`.
         """

@@ -1,7 +1,16 @@
 from ._carry import LSTMCarry as LSTMCarry
+from .antisymmetric_rnn import AntisymmetricRNNCell as AntisymmetricRNNCell
 from .conv_gru import ConvGRUCell as ConvGRUCell
 from .conv_lstm import ConvLSTMCell as ConvLSTMCell
+from .cornn import CoRNNCarry as CoRNNCarry
+from .cornn import CoRNNCell as CoRNNCell
+from .ctrnn import CTRNNCell as CTRNNCell
 from .gru import GRUCell as GRUCell
+from .lem import LEMCarry as LEMCarry
+from .lem import LEMCell as LEMCell
 from .lstm import LSTMCell as LSTMCell
 from .mgu import MGUCell as MGUCell
+from .minimal_rnn import MinimalRNNCell as MinimalRNNCell
 from .simple import SimpleCell as SimpleCell
+from .slstm import SLSTMCarry as SLSTMCarry
+from .slstm import SLSTMCell as SLSTMCell
