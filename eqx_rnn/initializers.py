@@ -32,7 +32,7 @@ def check_options(cell: str, dtype: DTypeLike | None, **sizes: int) -> jnp.dtype
     return jnp.dtype(dtype)
 
 
-def check_number(cell: str, name: str, number: float, *, or_zero: bool = False) -> float:
+def check_number(cell: str, name: str, number: float | int, *, or_zero: bool = False) -> float:
     """Checks a constant of a new cell's equations: finite and positive, or 0 where it may be."""
     if not math.isfinite(number) or number < 0 or (number == 0 and not or_zero):
         wanted = "0 or positive" if or_zero else "positive"

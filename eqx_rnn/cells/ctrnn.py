@@ -83,7 +83,8 @@ class CTRNNCell(FactoredCell):
         - `tau`: the units' time constant, in any unit of time: one number, or one a unit. None is
             below `dt`.
         - `train_tau`: whether the time constants, one a unit, are parameters that start from
-            `tau`; their logarithm is, so that they stay positive. If not, no array holds them.
+            `tau`; their logarithm is, so that they stay positive, though not above `dt`. If not,
+            no array holds them, and so no optimiser changes them.
         - `state`: what the carry is: the units' rates, or their currents.
         - `use_bias`: whether there is a bias `b`.
         - `activation`: any function from an array to an array of the same shape.

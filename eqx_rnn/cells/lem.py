@@ -128,7 +128,8 @@ class LEMCell(FactoredCell):
         return LEMGates(*jnp.split(gates if self.bias is None else gates + self.bias, 4, axis=-1))
 
     def project_hidden(self, carry: LEMCarry) -> LEMGates:
-        return LEMGates(*jnp.split(carry.hidden @ self.weight_hh.T, 3, axis=-1), None)
+        s, t, z = jnp.split(carry.hidden @ self.weight_hh.T, 3, axis=-1)
+        return LEMGates(s, t, z, None)
 
     def update(
         self, carry: LEMCarry, gates: LEMGates, *, key: PRNGKeyArray | None = None

@@ -138,7 +138,7 @@ class SLSTMCell(FactoredCell):
         self.weight_ih = gate_weights(weight_init, ih_key, 4, hidden_size, input_size, dtype)
         self.weight_hh = jnp.stack(heads)
         self.bias = (
-            gate_biases(bias_init, bias_key, 4, hidden_size, dtype, {1: forget_bias})
+            gate_biases(bias_init, bias_key, 4, hidden_size, dtype, {1: float(forget_bias)})
             if use_bias
             else None
         )
