@@ -4,23 +4,34 @@ from importlib.metadata import version
 
 from jaxtyping import install_import_hook
 
+from . import _typecheck as _typecheck
+
 # Every annotated shape of the package is checked when a function runs (under `jit`: is traced).
-with install_import_hook("eqx_rnn", "beartype.beartype"):
+with install_import_hook("eqx_rnn", "eqx_rnn._typecheck.typecheck"):
     from .base import FactoredCell as FactoredCell
     from .base import RNNCellBase as RNNCellBase
     from .bidirectional import Bidirectional as Bidirectional
+    from .cells import AntisymmetricRNNCell as AntisymmetricRNNCell
     from .cells import ConvGRUCell as ConvGRUCell
     from .cells import ConvLSTMCell as ConvLSTMCell
+    from .cells import CoRNNCarry as CoRNNCarry
+    from .cells import CoRNNCell as CoRNNCell
+    from .cells import CTRNNCell as CTRNNCell
     from .cells import GRUCell as GRUCell
     from .cells import IndRNNCell as IndRNNCell
     from .cells import JANETCell as JANETCell
     from .cells import LayerNormGRUCell as LayerNormGRUCell
     from .cells import LayerNormLSTMCell as LayerNormLSTMCell
+    from .cells import LEMCarry as LEMCarry
+    from .cells import LEMCell as LEMCell
     from .cells import LSTMCarry as LSTMCarry
     from .cells import LSTMCell as LSTMCell
     from .cells import MGUCell as MGUCell
+    from .cells import MinimalRNNCell as MinimalRNNCell
     from .cells import PeepholeLSTMCell as PeepholeLSTMCell
     from .cells import SimpleCell as SimpleCell
+    from .cells import SLSTMCarry as SLSTMCarry
+    from .cells import SLSTMCell as SLSTMCell
     from .cells import UGRNNCell as UGRNNCell
     from .initializers import chrono as chrono
     from .rnn import RNN as RNN

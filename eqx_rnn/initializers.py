@@ -1,5 +1,6 @@
 """How cells draw their weights and their first carry."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +30,17 @@ def check_options(cell: str, dtype: DTypeLike | None, **sizes: int) -> jnp.dtype
             "Pass for example `jnp.float32` or `jnp.bfloat16`."
         )
     return jnp.dtype(dtype)
+
+
+def check_number(cell: str, name: str, number: float | int, *, or_zero: bool = False) -> float:
+    """Checks a constant of a new cell's equations: finite and positive, or 0 where it may be."""
+    if not math.isfinite(number) or number < 0 or (number == 0 and not or_zero):
+        wanted = "0 or positive" if or_zero else "positive"
+        raise ValueError(
+            f"{cell}: `{name}` must be a finite number, {wanted}, got {number!r}. "
+            "Leave it out for the usual one."
+        )
+    return float(number)
 
 
 def split_key(cell: str, key: PRNGKeyArray | None, num: int) -> Array:

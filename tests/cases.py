@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import oracles
+import oracles_dynamics
 import oracles_gated
 
 import eqx_rnn
@@ -154,4 +155,50 @@ CASES = [
     row("ind-rnn", oracles_gated.ind_rnn, eqx_rnn.IndRNNCell, 3, 4),
     row("ugrnn", oracles_gated.ugrnn, eqx_rnn.UGRNNCell, 3, 4),
     row("janet", oracles_gated.janet, eqx_rnn.JANETCell, 3, 4),
+    row("minimal-rnn", oracles_dynamics.minimal_rnn, eqx_rnn.MinimalRNNCell, 3, 4),
+    row(
+        "antisymmetric-rnn-no-bias",
+        oracles_dynamics.antisymmetric_rnn,
+        eqx_rnn.AntisymmetricRNNCell,
+        3,
+        4,
+        epsilon=0.5,
+        gamma=0.2,
+        use_bias=False,
+    ),
+    row(
+        "antisymmetric-rnn-gated",
+        oracles_dynamics.antisymmetric_rnn,
+        eqx_rnn.AntisymmetricRNNCell,
+        3,
+        4,
+        gated=True,
+        epsilon=0.5,
+        gamma=0.2,
+    ),
+    row("cornn", oracles_dynamics.cornn, eqx_rnn.CoRNNCell, 3, 4, dt=0.3),
+    row("lem", oracles_dynamics.lem, eqx_rnn.LEMCell, 3, 4, dt=0.7),
+    row("slstm", oracles_dynamics.slstm, eqx_rnn.SLSTMCell, 3, 4, num_heads=2),
+    row(
+        "slstm-exp-no-bias",
+        oracles_dynamics.slstm,
+        eqx_rnn.SLSTMCell,
+        3,
+        4,
+        forget_gate="exp",
+        use_bias=False,
+    ),
+    row("ctrnn", oracles_dynamics.ctrnn, eqx_rnn.CTRNNCell, 3, 4, tau=(25.0, 30.0, 60.0, 90.0)),
+    row(
+        "ctrnn-current-trained-tau",
+        oracles_dynamics.ctrnn_current,
+        eqx_rnn.CTRNNCell,
+        3,
+        4,
+        dt=0.3,
+        tau=1,
+        train_tau=True,
+        state="current",
+        use_bias=False,
+    ),
 ]

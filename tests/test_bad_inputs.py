@@ -210,6 +210,56 @@ BAD_INPUTS = {
         ValueError,
         ["LSTMCell: `proj_size`", "at least 1", "got 0"],
     ),
+    "heads of different sizes": (
+        lambda: eqx_rnn.SLSTMCell(3, 4, num_heads=3, key=KEY),
+        ValueError,
+        ["SLSTMCell: `num_heads`", "divide `hidden_size`", "got 3 heads for", "4", "Change one"],
+    ),
+    "no heads": (
+        lambda: eqx_rnn.SLSTMCell(3, 4, num_heads=0, key=KEY),
+        ValueError,
+        ["SLSTMCell: `num_heads`", "at least 1", "got 0"],
+    ),
+    "an unknown forget gate": (
+        lambda: eqx_rnn.SLSTMCell(3, 4, forget_gate="relu", key=KEY),
+        TypeError,
+        ["'forget_gate'", "Actual value: 'relu'", "Literal['sigmoid', 'exp']"],
+    ),
+    "a step of no time": (
+        lambda: eqx_rnn.LEMCell(3, 4, dt=0, key=KEY),
+        ValueError,
+        ["LEMCell: `dt`", "finite number, positive", "got 0", "Leave it out"],
+    ),
+    "a step backwards": (
+        lambda: eqx_rnn.AntisymmetricRNNCell(3, 4, epsilon=-0.1, key=KEY),
+        ValueError,
+        ["AntisymmetricRNNCell: `epsilon`", "finite number, positive", "got -0.1", "Leave it out"],
+    ),
+    "a negative damping": (
+        lambda: eqx_rnn.CoRNNCell(3, 4, epsilon=-1, key=KEY),
+        ValueError,
+        ["CoRNNCell: `epsilon`", "finite number, 0 or positive", "got -1", "Leave it out"],
+    ),
+    "a frequency that is no number": (
+        lambda: eqx_rnn.CoRNNCell(3, 4, gamma=float("nan"), key=KEY),
+        ValueError,
+        ["CoRNNCell: `gamma`", "finite number", "got nan", "Leave it out"],
+    ),
+    "a step in other units than tau": (
+        lambda: eqx_rnn.CTRNNCell(3, 4, dt=20.0, tau=0.1, key=KEY),
+        ValueError,
+        ["CTRNNCell: `tau`", "no smaller than `dt`, which is 20.0", "got 0.1", "one unit of time"],
+    ),
+    "time constants of other units": (
+        lambda: eqx_rnn.CTRNNCell(3, 4, tau=jnp.full(3, 50.0), key=KEY),
+        ValueError,
+        ["CTRNNCell: `tau`", "a number or 4 of them", "(3,)", "one a unit"],
+    ),
+    "an unknown state": (
+        lambda: eqx_rnn.CTRNNCell(3, 4, state="voltage", key=KEY),
+        TypeError,
+        ["'state'", "Actual value: 'voltage'", "Literal['rate', 'current']"],
+    ),
     "weights of integers": (
         lambda: eqx_rnn.GRUCell(3, 4, dtype=jnp.int32, key=KEY),
         TypeError,

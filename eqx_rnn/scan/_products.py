@@ -67,7 +67,7 @@ def _product(rows: Array, weight: Array, precision: Any) -> Array:
     def forward(rows: Array, weight: Array) -> list[Array]:
         return [dot(rows, weight, (((rows.ndim - 1,), (0,)), ((), ())))]
 
-    def transpose(rows: Sequence[Array], d_outputs: Sequence[Array | None]) -> list[Array]:
+    def transpose(rows: Sequence[Array], d_outputs: Sequence[Any]) -> list[Array]:
         return [dot(rows[0], d_outputs[0], ((leading, leading), ((), ())))]
 
     output = jax.ShapeDtypeStruct((*rows.shape[:-1], weight.shape[1]), rows.dtype)

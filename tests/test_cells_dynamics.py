@@ -1,0 +1,123 @@
+"""What single cells promise beyond the table: stability, first steps, units, options."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles_dynamics
+import pytest
+from cases import CASES, random_like, weights
+
+import eqx_rnn
+from eqx_rnn.cells.slstm import SLSTMGates
+
+BY_NAME = {case.name: case for case in CASES}
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(
+    ("cell_type", "oracle"),
+    [
+        (eqx_rnn.MinimalRNNCell, oracles_dynamics.minimal_rnn),
+        (eqx_rnn.CoRNNCell, oracles_dynamics.cornn),
+        (eqx_rnn.LEMCell, oracles_dynamics.lem),
+    ],
+)
+def test_without_bias(cell_type, oracle):
+    cell = random_like(cell_type(3, 4, use_bias=False, key=KEY), 0)
+    assert cell.bias is None
+    carry = random_like(cell.initialize_carry(None, jnp.zeros(3)), 1)
+    x = np.random.default_rng(2).standard_normal(3)
+    _, y = cell(carry, x)
+    expected = oracle(weights(cell), [np.asarray(leaf) for leaf in jax.tree.leaves(carry)], x)[1]
+    np.testing.assert_allclose(y, expected, rtol=1e-12)
+
+
+def test_antisymmetric_eigenvalues():
+    cell = BY_NAME["antisymmetric-rnn-gated"].cell()
+    matrix = np.asarray(cell.project_hidden(jnp.eye(4)).n).T
+    eigenvalues = np.linalg.eigvals(matrix)
+    np.testing.assert_allclose(eigenvalues.real, -cell.gamma, rtol=1e-12)
+    assert np.all(eigenvalues.imag != 0)
+
+
+@pytest.mark.parametrize("name", ["slstm", "slstm-exp-no-bias"])
+def test_slstm_is_the_papers_unstabilised_one(name):
+    """From zeros: c' = f c + i z, n' = f n + i, h' = o c' / n', nothing divided by anything."""
+    case = BY_NAME[name]
+    cell, xs = case.cell(), case.inputs(6)
+    ys = eqx_rnn.RNN(cell)(xs)
+    h = c = n = np.zeros(4)
+    for x, y in zip(xs, ys, strict=True):
+        start = eqx_rnn.SLSTMCarry(*(jnp.asarray(h) for _ in range(4)))
+        i, f, z, o = map(np.add, cell.project_input(x), cell.project_hidden(start))
+        f = np.exp(f) if cell.forget_gate == "exp" else 1 / (1 + np.exp(-f))
+        c, n = f * c + np.exp(i) * np.tanh(z), f * n + np.exp(i)
+        h = c / n / (1 + np.exp(-o))
+        np.testing.assert_allclose(y, h, rtol=1e-12)
+
+
+@pytest.mark.parametrize("forget_gate", ["sigmoid", "exp"])
+def test_slstm_extreme_gates(forget_gate):
+    """No 0 / 0 and no overflow, in values and gradients; the first step remembers z alone."""
+    cell = eqx_rnn.SLSTMCell(3, 9, forget_gate=forget_gate, dtype=jnp.float32, key=KEY)
+    i, f = (g.ravel() for g in np.meshgrid([-1e3, 0.5, 1e3], [-1e3, -0.5, 1e3]))
+    z, o = np.random.default_rng(0).standard_normal((2, 9))
+    gates = SLSTMGates(*(jnp.asarray(g, jnp.float32) for g in (i, f, z, o)))
+    zeros = cell.initialize_carry(None, jnp.zeros(3, jnp.float32))
+    carry, y = cell.update(zeros, gates)
+    np.testing.assert_allclose(y, np.tanh(z) / (1 + np.exp(-o)), rtol=1e-5)
+
+    def three_steps(carry, gates):
+        hidden = 0
+        for step in (gates, jax.tree.map(lambda g: g[::-1], gates), gates):
+            carry, y = cell.update(carry, step)
+            hidden += jnp.sum(y)
+        return hidden, carry
+
+    gradients, carry = jax.grad(three_steps, argnums=(0, 1), has_aux=True)(zeros, gates)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((gradients, carry)))
+    assert np.all(carry.normaliser >= 1)
+    assert np.any(gradients[1].z != 0)
+
+
+def test_slstm_heads_are_apart():
+    cell = eqx_rnn.SLSTMCell(3, 4, num_heads=2, key=KEY)
+    one, other = BY_NAME["slstm"].carry(cell), BY_NAME["slstm"].carry(cell, seed=5)
+    mixed = one._replace(hidden=jnp.concatenate([one.hidden[:2], other.hidden[2:]]))
+    for a, b in zip(cell.project_hidden(one), cell.project_hidden(mixed), strict=True):
+        np.testing.assert_array_equal(a[:2], b[:2])
+        assert np.all(a[2:] != b[2:])
+
+
+@pytest.mark.parametrize(("forget_gate", "bias"), [("sigmoid", 1.0), ("exp", 0.0)])
+def test_slstm_forget_bias(forget_gate, bias):
+    cell = eqx_rnn.SLSTMCell(3, 4, forget_gate=forget_gate, key=KEY)
+    np.testing.assert_array_equal(cell.bias, np.repeat([0.0, bias, 0.0, 0.0], 4))
+    cell = eqx_rnn.SLSTMCell(3, 4, forget_gate=forget_gate, forget_bias=3, key=KEY)
+    np.testing.assert_array_equal(cell.bias, np.repeat([0.0, 3.0, 0.0, 0.0], 4))
+
+
+def test_ctrnn_time_constants():
+    """Any unit of time, and one number for all units or one each: the same network."""
+    milliseconds = eqx_rnn.CTRNNCell(3, 4, dt=20, tau=100, key=KEY)
+    seconds = eqx_rnn.CTRNNCell(3, 4, dt=0.02, tau=np.full(4, 0.1), key=KEY)
+    trained = eqx_rnn.CTRNNCell(3, 4, dt=20, tau=(100, 100, 100, 100), train_tau=True, key=KEY)
+    h, x = np.random.default_rng(0).standard_normal((2, 12))
+    h, x = h[:4], x[:3]
+    expected = milliseconds(h, x)[1]
+    np.testing.assert_allclose(seconds(h, x)[1], expected, rtol=1e-12)
+    np.testing.assert_allclose(trained(h, x)[1], expected, rtol=1e-12)
+    np.testing.assert_allclose(trained.tau, 100, rtol=1e-12)
+    assert milliseconds.tau == 100
+    assert len(jax.tree.leaves(eqx.filter(milliseconds, eqx.is_array))) == 3
+    assert len(jax.tree.leaves(eqx.filter(trained, eqx.is_array))) == 4
+
+
+def test_ctrnn_leaks_at_its_time_constant():
+    """Without inputs or weights a rate falls to 1 / e of itself in the time tau."""
+    cell = eqx_rnn.CTRNNCell(1, 2, dt=0.01, tau=(1.0, 2.0), key=KEY)
+    cell = eqx.tree_at(lambda cell: cell.weight_hh, cell, jnp.zeros((2, 2)))
+    start = jnp.array([3.0, -0.7])
+    rates = eqx_rnn.RNN(cell)(jnp.zeros((200, 1)), initial_carry=start)
+    np.testing.assert_allclose(rates[[99, 199], [0, 1]], start / np.e, rtol=0.01)
