@@ -10,6 +10,7 @@ from . import _typecheck as _typecheck
 with install_import_hook("eqx_rnn", "eqx_rnn._typecheck.typecheck"):
     from .base import FactoredCell as FactoredCell
     from .base import RNNCellBase as RNNCellBase
+    from .base import SequentialCell as SequentialCell
     from .bidirectional import Bidirectional as Bidirectional
     from .cells import AntisymmetricRNNCell as AntisymmetricRNNCell
     from .cells import ConvGRUCell as ConvGRUCell
@@ -36,5 +37,7 @@ with install_import_hook("eqx_rnn", "eqx_rnn._typecheck.typecheck"):
     from .initializers import chrono as chrono
     from .rnn import RNN as RNN
     from .sequences import flip_sequences as flip_sequences
+    from .stacked import Stacked as Stacked
+    from .wrappers import StackedCell as StackedCell
 
 __version__ = version("eqx-rnn")
