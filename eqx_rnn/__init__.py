@@ -18,5 +18,11 @@ with install_import_hook("eqx_rnn", "beartype.beartype"):
     from .cells import SimpleCell as SimpleCell
     from .rnn import RNN as RNN
     from .sequences import flip_sequences as flip_sequences
+    from .wrappers import DropConnect as DropConnect
+    from .wrappers import DropoutCarry as DropoutCarry
+    from .wrappers import LearnedCarry as LearnedCarry
+    from .wrappers import RecurrentDropout as RecurrentDropout
+    from .wrappers import Residual as Residual
+    from .wrappers import Zoneout as Zoneout
 
 __version__ = version("eqx-rnn")

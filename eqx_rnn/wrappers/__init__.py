@@ -1,0 +1,6 @@
+from .drop_connect import DropConnect as DropConnect
+from .learned_carry import LearnedCarry as LearnedCarry
+from .recurrent_dropout import DropoutCarry as DropoutCarry
+from .recurrent_dropout import RecurrentDropout as RecurrentDropout
+from .residual import Residual as Residual
+from .zoneout import Zoneout as Zoneout
