@@ -70,16 +70,17 @@ class RecurrentDropout(Wrapper):
 
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> PyTree[Array]:
         cell_key, input_key, hidden_key = split(key, 3)
-        carry = self.cell.initialize_carry(cell_key, sample_input)
         if self.masks is not None:
-            return carry
-        if self.inference:
-            return DropoutCarry(carry, DropoutMasks(None, None))
-        if not (is_zero(self.input_rate) or jnp.issubdtype(sample_input.dtype, jnp.floating)):
+            return self.cell.initialize_carry(cell_key, sample_input)
+        calm = self.inference or is_zero(self.input_rate)
+        if not (calm or jnp.issubdtype(sample_input.dtype, jnp.floating)):
             raise TypeError(
                 "RecurrentDropout: `inputs` must be floating-point to be dropped, got "
                 f"{describe(sample_input)}. Pass `input_rate=0`, or embed them first."
             )
+        carry = self.cell.initialize_carry(cell_key, sample_input)
+        if self.inference:
+            return DropoutCarry(carry, DropoutMasks(None, None))
         leaves, tree = jax.tree.flatten(carry)
         rates = jax.tree.leaves(self._hidden_rates(carry))
         hidden_keys = split(hidden_key, len(leaves))
