@@ -38,6 +38,12 @@ with install_import_hook("eqx_rnn", "eqx_rnn._typecheck.typecheck"):
     from .rnn import RNN as RNN
     from .sequences import flip_sequences as flip_sequences
     from .stacked import Stacked as Stacked
+    from .wrappers import DropConnect as DropConnect
+    from .wrappers import DropoutCarry as DropoutCarry
+    from .wrappers import LearnedCarry as LearnedCarry
+    from .wrappers import RecurrentDropout as RecurrentDropout
+    from .wrappers import Residual as Residual
     from .wrappers import StackedCell as StackedCell
+    from .wrappers import Zoneout as Zoneout
 
 __version__ = version("eqx-rnn")

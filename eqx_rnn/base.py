@@ -1,7 +1,7 @@
 """The contracts between cells and what runs them over time."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -60,6 +60,31 @@ class RNNCellBase(eqx.Module):
             dtype are read, so a `jax.ShapeDtypeStruct` serves too.
         """
 
+    def begin(
+        self, carry: PyTree[Array], *, key: PRNGKeyArray | None = None
+    ) -> tuple[Any, PyTree[Array], Callable]:
+        """Settles what is constant over a sequence, such as the masks of dropout.
+
+            cell, carry, restore = cell.begin(carry, key=key)
+            carry, y[t] = cell(carry, x[t])                      for t = 0, 1, ...
+            carry = restore(carry)
+
+        `RNN` calls it before the first step. Without need for it, as in most cells, this is the
+        cell and the carry as they are: it is the one method of the contract with a default. A
+        cell that holds cells passes it on to them. Begun twice is begun once.
+
+        **Arguments:**
+
+        - `carry`: the one before the first step.
+        - `key`: for cells that draw weights, or a mask for them; the others ignore it.
+
+        **Returns:**
+
+        The cell to step with, its carry, and a function from its last carry to one that can
+        start the next piece of the sequence.
+        """
+        return self, carry, lambda carry: carry
+
 
 class FactoredCell(RNNCellBase):
     """A cell whose step is a sum of an input part and a hidden part, then a cheap update.
@@ -109,8 +134,10 @@ class FactoredCell(RNNCellBase):
         """One step: see `RNNCellBase.__call__`."""
         carry = check_carry(type(self).__name__, "carry", carry, carry_struct(self, inputs))
         inputs = jnp.asarray(inputs)
-        gates = add_gates(self.project_input(inputs), self.project_hidden(carry))
-        return self.update(carry, gates, key=key)
+        cell, carry, restore = self.begin(carry)
+        gates = add_gates(cell.project_input(inputs), cell.project_hidden(carry))
+        carry, outputs = cell.update(carry, gates, key=key)
+        return restore(carry), outputs
 
 
 class SequentialCell(RNNCellBase):
@@ -156,6 +183,19 @@ class SequentialCell(RNNCellBase):
             carry.append(cell.initialize_carry(part_of_key(key, self.cells, k), sample))
         return tuple(carry)
 
+    def begin(
+        self, carry: Any, *, key: PRNGKeyArray | None = None
+    ) -> tuple[Any, tuple[PyTree[Array], ...], Callable]:
+        """See `RNNCellBase.begin`."""
+        carry = check_parts(type(self).__name__, "carry", carry, len(self.cells), "cell")
+        begun = [
+            cell.begin(carry[k], key=part_of_key(key, self.cells, k))
+            for k, cell in enumerate(self.cells)
+        ]
+        cells, carries, restores = zip(*begun, strict=True)
+        restore = lambda carry: tuple(r(c) for r, c in zip(restores, carry, strict=True))
+        return eqx.tree_at(lambda cell: cell.cells, self, cells), carries, restore
+
 
 def part_of_key(key: PRNGKeyArray | None, parts: Sequence[Any], k: int) -> PRNGKeyArray | None:
     """The key of the `k`-th of several parts; none from none."""
@@ -170,7 +210,11 @@ def carry_struct(cell: RNNCellBase, sample_input: Any) -> PyTree[jax.ShapeDtypeS
 def output_struct(cell: RNNCellBase, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
     """Structure, shapes and dtypes of what a cell puts out in a step, computing nothing."""
     sample = jax.ShapeDtypeStruct(sample_input.shape, sample_input.dtype)
-    step = lambda carry, inputs, key: cell(carry, inputs, key=key)[1]
+
+    def step(carry: PyTree[Array], inputs: Array, key: PRNGKeyArray) -> PyTree[Array]:
+        begun, carry, _ = cell.begin(carry, key=key)
+        return begun(carry, inputs, key=key)[1]
+
     return jax.eval_shape(step, carry_struct(cell, sample), sample, jax.random.key(0))
 
 

@@ -113,23 +113,22 @@ class RNN(eqx.Module):
         if resets is not None:
             resets = check_steps("RNN", "resets", resets, axes)
 
-        carry_key, step_key = (None, None) if key is None else jr.split(key)
+        carry_key, step_key, begin_key = 3 * (None,) if key is None else jr.split(key, 3)
         sample = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
-        initial = None
-        if initial_carry is None or resets is not None:
-            initial = self.cell.initialize_carry(carry_key, sample)
         if initial_carry is None:
-            carry = initial
+            carry = self.cell.initialize_carry(carry_key, sample)
         else:
             wanted = carry_struct(self.cell, sample)
             carry = check_carry("RNN", "initial_carry", initial_carry, wanted)
+        cell, carry, restore = self.cell.begin(carry, key=begin_key)
+        initial = None if resets is None else cell.initialize_carry(carry_key, sample)
 
         keys = None if step_key is None else jr.split(step_key, axes.num_steps)
         checkpoint = self.checkpoint
         if isinstance(checkpoint, bool):
             checkpoint = max(1, math.isqrt(axes.num_steps)) if checkpoint else None
-        carry, results = run_cell(
-            self.cell,
+        carry, (carries, outputs) = run_cell(
+            cell,
             carry,
             xs,
             initial,
@@ -140,6 +139,10 @@ class RNN(eqx.Module):
             truncate=self.truncate,
             all_carries=return_carry == "all",
         )
+        carry = restore(carry)
+        if return_carry == "all":
+            carries = jax.vmap(restore, axis_size=axes.num_steps)(carries)
+        results = carries, outputs
         if self.reverse and not self.keep_order:
             flip = lambda y: flip_sequences(
                 y, lengths, num_batch_dims=len(axes.batch), time_major=True

@@ -13,6 +13,8 @@ import numpy as np
 import oracles
 import oracles_dynamics
 import oracles_gated
+import oracles_wrappers
+from plain_cell import PlainCell
 
 import eqx_rnn
 
@@ -39,20 +41,27 @@ class Case:
 
 
 def random_like(tree: Any, seed: int, scale: float = 1.0) -> Any:
-    """Random distinct arrays of a tree's shapes and dtypes; drawn in NumPy: nothing compiles."""
+    """Random distinct arrays of a tree's shapes and dtypes; drawn in NumPy: nothing compiles.
+
+    What has no shape (rates, flags) stays as it is.
+    """
     rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda s: jnp.asarray((scale * rng.standard_normal(s.shape)).astype(s.dtype)), tree
-    )
+    draw = lambda s: jnp.asarray((scale * rng.standard_normal(s.shape)).astype(s.dtype))
+    return jax.tree.map(lambda s: draw(s) if hasattr(s, "shape") else s, tree)
 
 
 def weights(cell: Any) -> types.SimpleNamespace:
-    """The cell's fields, arrays as NumPy ones in float64; an absent bias as 0."""
+    """The cell's fields, arrays as NumPy ones in float64; an absent bias as 0.
+
+    An inner cell is again its fields.
+    """
     fields = {}
     for field in dataclasses.fields(cell):
         value = getattr(cell, field.name)
         if isinstance(value, jax.Array):
             value = np.asarray(value, np.float64)
+        if isinstance(value, eqx_rnn.RNNCellBase):
+            value = weights(value)
         if value is None and field.name.startswith("bias"):
             value = np.zeros(99)
         fields[field.name] = value
@@ -200,5 +209,39 @@ CASES = [
         train_tau=True,
         state="current",
         use_bias=False,
+    ),
+    Case(
+        "zoneout-lstm",
+        lambda **options: eqx_rnn.Zoneout(
+            eqx_rnn.LSTMCell(3, 4, **options), eqx_rnn.LSTMCarry(0.1, 0.4), inference=True
+        ),
+        oracles_wrappers.zoneout(oracles.lstm),
+    ),
+    Case(
+        "dropout-gru",
+        lambda **options: eqx_rnn.RecurrentDropout(
+            eqx_rnn.GRUCell(3, 4, **options), 0.2, 0.3, inference=True
+        ),
+        oracles_wrappers.inner(oracles.gru),
+    ),
+    Case(
+        "drop-connect-plain",
+        lambda **options: eqx_rnn.DropConnect(PlainCell(3, 4, **options), 0.3, inference=True),
+        oracles_wrappers.inner(oracles_wrappers.plain),
+    ),
+    Case(
+        "residual-gru",
+        lambda **options: eqx_rnn.Residual(eqx_rnn.GRUCell(3, 3, **options)),
+        oracles_wrappers.residual(oracles.gru),
+    ),
+    Case(
+        "learned-carry-conv-lstm-1d",
+        lambda **options: eqx_rnn.LearnedCarry(
+            eqx_rnn.ConvLSTMCell(2, 3, (3,), **options),
+            jax.ShapeDtypeStruct((5, 2), options.get("dtype", float)),
+            key=options["key"],
+        ),
+        oracles_wrappers.inner(oracles.conv_lstm),
+        features=(5, 2),
     ),
 ]

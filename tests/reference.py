@@ -22,8 +22,7 @@ def run(
     num_batch_dims = inputs.ndim - 1 - len(case.features)
     batch, num_steps = inputs.shape[:num_batch_dims], inputs.shape[num_batch_dims]
     sample = jax.ShapeDtypeStruct((*batch, *case.features), inputs.dtype)
-    shapes = jax.eval_shape(lambda: cell.initialize_carry(None, sample))
-    fresh = [np.zeros(leaf.shape) for leaf in jax.tree.leaves(shapes)]
+    fresh = [np.asarray(a) for a in jax.tree.leaves(cell.initialize_carry(None, sample))]
     start = fresh if carry is None else [np.asarray(leaf) for leaf in jax.tree.leaves(carry)]
     first = [leaf[(0,) * len(batch)] for leaf in fresh]
     _, one_output = case.oracle(weights(cell), first, np.zeros(case.features))

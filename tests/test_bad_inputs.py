@@ -508,6 +508,48 @@ BAD_INPUTS = {
         ValueError,
         ["StackedCell: each part", "[2,4,4,4] with 3", "num_feature_dims=1"],
     ),
+    "a rate over 1": (
+        lambda: eqx_rnn.RecurrentDropout(LSTM, 0.1, LSTMCarry(0.0, 1.5)),
+        ValueError,
+        ["RecurrentDropout: `hidden_rate`", "0 <= hidden_rate < 1", "got float 1.5", "share"],
+    ),
+    "rates and the carry": (
+        lambda: eqx_rnn.RNN(eqx_rnn.Zoneout(LSTM, (0.1, 0.2)))(X, key=KEY),
+        ValueError,
+        ["Zoneout: `rate`", "carry LSTMCarry(hidden=float32[2,4]", "got (float 0.1", "one a leaf"],
+    ),
+    "dropout of tokens": (
+        lambda: eqx_rnn.RecurrentDropout(LSTM, 0.1).initialize_carry(KEY, X[..., 0].astype(int)),
+        TypeError,
+        ["`inputs`", "floating-point", "int64[2,5]", "input_rate=0"],
+    ),
+    "a field that is no weight": (
+        lambda: eqx_rnn.DropConnect(eqx_rnn.Zoneout(LSTM), 0.1, "hidden_size"),
+        ValueError,
+        ["DropConnect: `name`", "LSTMCell", "'weight_ih', 'weight_hh', 'bias'", "'hidden_size'"],
+    ),
+    "a cell around no cell": (
+        lambda: eqx_rnn.Residual(eqx.nn.LSTMCell(3, 4, key=KEY)),
+        TypeError,
+        ["cell", "RNNCellBase", "LSTMCell"],
+    ),
+    "inputs that cannot be added": (
+        lambda: eqx_rnn.RNN(eqx_rnn.Residual(LSTM))(X),
+        ValueError,
+        ["Residual: `cell`", "float32[2,3]", "got float32[2,4]", "as many features out as in"],
+    ),
+    "a learned carry of unknown shape": (
+        lambda: eqx_rnn.LearnedCarry(CONV),
+        ValueError,
+        ["LearnedCarry: `sample_input`", "ConvLSTMCell", "got None", "jax.ShapeDtypeStruct"],
+    ),
+    "a learned carry of another size": (
+        lambda: eqx_rnn.RNN(eqx_rnn.LearnedCarry(CONV, jnp.ones((6, 6, 2))))(
+            jnp.ones((2, 5, 7, 6, 2))
+        ),
+        ValueError,
+        ["LearnedCarry: `inputs`", "spatial axes", "[2,5,4,4]", "[4,4,4]", "of that size"],
+    ),
     "which axis to flip": (
         lambda: eqx_rnn.flip_sequences(X),
         ValueError,

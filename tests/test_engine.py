@@ -46,13 +46,10 @@ class Problem:
 
     def __init__(self, case, num_steps, steps, **options):
         cell = case.cell()
-        self.parameters, static = eqx.partition(cell, eqx.is_array)
-        self.arguments = (
-            self.parameters,
-            case.carry(cell, *BATCH),
-            case.inputs(num_steps, *BATCH),
-            case.carry(cell, *BATCH, seed=5),
-        )
+        begun, carry, _ = cell.begin(case.carry(cell, *BATCH))
+        initial = cell.begin(case.carry(cell, *BATCH, seed=5))[1]
+        self.parameters, static = eqx.partition(begun, eqx.is_array)
+        self.arguments = self.parameters, carry, case.inputs(num_steps, *BATCH), initial
 
         def run(engine):
             def call(parameters, carry, inputs, initial):

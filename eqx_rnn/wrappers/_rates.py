@@ -1,0 +1,62 @@
+"""Rates of dropping, their checks, and the random keys that they need."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
+
+from .._checks import describe, describe_tree
+
+
+def check_rates(owner: str, name: str, rates: PyTree[Any]) -> None:
+    """Numbers from 0 to below 1. What is no Python number is the user's own business."""
+    for rate in jax.tree.leaves(rates):
+        if isinstance(rate, bool | str) or (isinstance(rate, int | float) and not 0 <= rate < 1):
+            raise ValueError(
+                f"{owner}: `{name}` must be a fraction, 0 <= {name} < 1, got {describe(rate)}. "
+                "Pass the share of the entries to be dropped."
+            )
+
+
+def spread(owner: str, name: str, rates: PyTree[Any], carry: PyTree[Array]) -> PyTree[Any]:
+    """`rates`, a number or as the carry is built, as one a leaf; 0 where there are no floats."""
+
+    def to_leaves(rate: Any, part: PyTree[Array]) -> PyTree[Any]:
+        is_float = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jax.tree.map(lambda leaf: rate if is_float(leaf) else 0.0, part)
+
+    try:
+        return jax.tree.map(to_leaves, rates, carry)
+    except ValueError as error:
+        raise ValueError(
+            f"{owner}: `{name}` must be a number, or numbers in the structure of the carry "
+            f"{describe_tree(carry)}, got {describe_tree(rates)}. Pass one a leaf, 0 for one that "
+            "is to be left alone."
+        ) from error
+
+
+def is_zero(rate: Any) -> bool:
+    return isinstance(rate, int | float) and rate == 0
+
+
+def require_key(owner: str, key: PRNGKeyArray | None, where: str) -> PRNGKeyArray:
+    """The key. As in `eqx.nn.Dropout`, none in training is an error."""
+    if key is None:
+        raise RuntimeError(
+            f"{owner}: `key` must be a random key in training, got None. Pass "
+            f"`key=jax.random.key(seed)` {where}, or switch to inference with "
+            "`eqx.nn.inference_mode(model)`."
+        )
+    return key
+
+
+def split(key: PRNGKeyArray | None, num: int) -> Any:
+    """Several keys from one; none from none."""
+    return num * [None] if key is None else jr.split(key, num)
+
+
+def drop(array: Array, mask: Bool[Array, "..."] | None, rate: Any) -> Array:
+    """Zeros where the mask is false, what is left scaled up by as much. No mask drops none."""
+    return array if mask is None else jnp.where(mask, array / (1 - rate), 0)

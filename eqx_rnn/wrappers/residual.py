@@ -1,0 +1,51 @@
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from .._checks import describe, describe_tree
+from ..base import RNNCellBase
+from ._wrapper import Wrapper, project_hidden, project_input, update
+
+
+class ResidualGates(NamedTuple):
+    """The inner cell's gates, and the inputs on their way past it."""
+
+    cell: PyTree[Array]
+    inputs: PyTree[Array]  # None in the hidden part
+
+
+class Residual(Wrapper):
+    """Adds the inputs to the outputs.
+
+        h', y~ = cell(h, x)
+        y = y~ + x
+
+    The carry is the inner cell's.
+
+    **Shapes:** as the inner cell, whose outputs have the shape of its inputs.
+
+    **Source:** Y. Wu et al., "Google's neural machine translation system: bridging the gap
+    between human and machine translation", arXiv:1609.08144 (2016), section 3.1.
+    """
+
+    cell: RNNCellBase
+
+    def project_input(self, inputs: Any) -> PyTree[Array]:
+        return ResidualGates(project_input(self.cell, inputs), inputs)
+
+    def project_hidden(self, carry: PyTree[Array]) -> PyTree[Array]:
+        hidden = project_hidden(self.cell, carry)
+        return None if hidden is None else ResidualGates(hidden, None)
+
+    def update(
+        self, carry: PyTree[Array], gates: ResidualGates, *, key: PRNGKeyArray | None = None
+    ) -> tuple[PyTree[Array], Array]:
+        carry, outputs = update(self.cell, carry, gates.cell, key)
+        inputs = gates.inputs
+        if getattr(outputs, "shape", None) != inputs.shape:
+            raise ValueError(
+                "Residual: `cell` must put out one array of the shape of its inputs, "
+                f"{describe(inputs)}, got {describe_tree(outputs)}. Build it with as many "
+                "features out as in, or project the inputs first."
+            )
+        return carry, outputs + inputs

@@ -1,0 +1,65 @@
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from ..base import RNNCellBase
+from ._rates import check_rates, is_zero, require_key, split, spread
+from ._wrapper import Wrapper, update
+
+
+class Zoneout(Wrapper):
+    """Keeps some units of the state as they were, others at each step.
+
+        h~, y~ = cell(h, x)
+        d ~ Bernoulli(rate)                                       anew at each step
+        h' = d h + (1 - d) h~                                     in training
+        h' = rate h + (1 - rate) h~                               at inference
+
+    for every leaf of the carry. Outputs that are leaves of the inner cell's new carry, as those
+    of all cells here, are the zoned-out ones; what a cell computes from them itself is not
+    computed again. So `Residual(Zoneout(cell))`, and not the other way round.
+
+    **Shapes:** as the inner cell.
+
+    **Options:**
+
+    - `rate`: the probability that a unit keeps its old value: a number, or numbers in the
+        structure of the carry, such as `LSTMCarry(hidden=0.05, cell=0.5)`. Integers in the carry
+        are never kept back.
+    - `inference`: whether to take the mean. See `eqx.nn.inference_mode`.
+
+    **Source:** D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden
+    activations", ICLR (2017).
+    """
+
+    cell: RNNCellBase
+    rate: Any = 0.5
+    inference: bool = eqx.field(default=False, kw_only=True)
+
+    def __check_init__(self):
+        check_rates("Zoneout", "rate", self.rate)
+
+    def update(
+        self, carry: PyTree[Array], gates: PyTree[Array], *, key: PRNGKeyArray | None = None
+    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        old, tree = jax.tree.flatten(carry)
+        rates = jax.tree.leaves(spread("Zoneout", "rate", self.rate, carry))
+        cell_key, *keys = split(key, 1 + len(old))
+        new_carry, outputs = update(self.cell, carry, gates, cell_key)
+        new = tree.flatten_up_to(new_carry)
+        zoned = [self._zone(*args) for args in zip(old, new, rates, keys, strict=True)]
+        same = {id(leaf): changed for leaf, changed in zip(new, zoned, strict=True)}
+        outputs = jax.tree.map(lambda leaf: same.get(id(leaf), leaf), outputs)
+        return tree.unflatten(zoned), outputs
+
+    def _zone(self, old: Array, new: Array, rate: Any, key: PRNGKeyArray | None) -> Array:
+        if is_zero(rate):
+            return new
+        if self.inference:
+            return rate * old + (1 - rate) * new
+        key = require_key("Zoneout", key, "to `RNN` or to each step")
+        return jnp.where(jr.bernoulli(key, rate, new.shape), old, new)

@@ -1,0 +1,49 @@
+"""One step of the wrappers in NumPy: each takes the oracle of the inner cell."""
+
+import types
+
+import jax
+import numpy as np
+
+
+def plain(w, carry, x):
+    (h,) = carry
+    new = np.tanh(w.weight_ih @ x + w.weight_hh @ h) * np.cos(h)
+    return [new], new - h
+
+
+def inner(oracle):
+    """Nothing is changed."""
+    return lambda w, carry, x: oracle(w.cell, carry, x)
+
+
+def zoneout(oracle):
+    """At inference, with one rate a leaf of the carry; the first leaf is put out."""
+
+    def step(w, carry, x):
+        new, _ = oracle(w.cell, carry, x)
+        rates = jax.tree.leaves(w.rate)
+        new = [p * a + (1 - p) * b for p, a, b in zip(rates, carry, new, strict=True)]
+        return new, new[0]
+
+    return step
+
+
+def residual(oracle):
+    def step(w, carry, x):
+        new, y = oracle(w.cell, carry, x)
+        return new, y + x
+
+    return step
+
+
+def dropout(oracle, w, carry, x, m_x, m_h):
+    """Of a cell for vectors: to mask what a matrix multiplies is to mask its columns."""
+    masked = types.SimpleNamespace(**vars(w))
+    masked.weight_hh = w.weight_hh * m_h
+    return oracle(masked, carry, x * m_x)
+
+
+def dropout_of_carry(oracle, w, carry, x, m_x, m_h):
+    """Of a cell whose step uses `h` in the product only, or that sees the masked one alone."""
+    return oracle(w, [carry[0] * m_h, *carry[1:]], x * m_x)
