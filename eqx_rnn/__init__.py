@@ -8,6 +8,7 @@ from jaxtyping import install_import_hook
 with install_import_hook("eqx_rnn", "beartype.beartype"):
     from .base import FactoredCell as FactoredCell
     from .base import RNNCellBase as RNNCellBase
+    from .base import SequentialCell as SequentialCell
     from .bidirectional import Bidirectional as Bidirectional
     from .cells import ConvGRUCell as ConvGRUCell
     from .cells import ConvLSTMCell as ConvLSTMCell
@@ -18,5 +19,7 @@ with install_import_hook("eqx_rnn", "beartype.beartype"):
     from .cells import SimpleCell as SimpleCell
     from .rnn import RNN as RNN
     from .sequences import flip_sequences as flip_sequences
+    from .stacked import Stacked as Stacked
+    from .wrappers import StackedCell as StackedCell
 
 __version__ = version("eqx-rnn")

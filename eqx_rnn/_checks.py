@@ -107,3 +107,45 @@ def check_carry(owner: str, name: str, carry: PyTree, wanted: PyTree) -> PyTree[
         return jnp.asarray(leaf).astype(jnp.promote_types(leaf.dtype, want.dtype))
 
     return jax.tree.map(check_leaf, carry, wanted)
+
+
+def check_parts(owner: str, name: str, carry: Any, number: int, part: str) -> tuple[Any, ...]:
+    """`carry`, checked to be a tuple of so many."""
+    if isinstance(carry, tuple) and len(carry) == number:
+        return carry
+    came = f"a tuple of {len(carry)}" if isinstance(carry, tuple) else type(carry).__name__
+    raise ValueError(
+        f"{owner}: `{name}` must be a tuple of {number}, one carry a {part}, got {came}. Pass "
+        "what the last call returned, or a tuple made by hand."
+    )
+
+
+def check_distinct(owner: str, names: str, cells: Sequence[Any]) -> None:
+    """No cell twice: an update of a PyTree makes two of it."""
+    if len({id(cell) for cell in cells}) < len(cells):
+        raise ValueError(
+            f"{owner}: {names} must have a cell each, got one cell twice, which would be copied, "
+            "not shared, by the first update of its weights. Build one more cell; to tie them, "
+            "use `eqx.nn.Shared`."
+        )
+
+
+def check_link(owner: str, inputs: Any, outputs: Any, num_feature_dims: int, above: Any) -> Any:
+    """What one part of a stack puts out, checked to be what the one above can take in.
+
+    `inputs` are those of the stack, with `num_feature_dims` feature axes.
+    """
+    if not (hasattr(outputs, "shape") and hasattr(outputs, "dtype")):
+        raise TypeError(
+            f"{owner}: all parts but the last must put out one array, got "
+            f"{describe_tree(outputs)}. Put that part last, or make one array of its outputs."
+        )
+    batch = len(inputs.shape) - num_feature_dims
+    if len(outputs.shape) - above.num_feature_dims != batch:
+        raise ValueError(
+            f"{owner}: each part must take in as many feature axes as the one before puts out, "
+            f"got {describe(outputs)} with {len(outputs.shape) - batch} of them for a part with "
+            f"num_feature_dims={above.num_feature_dims}. Stack cells of one kind, vectors on "
+            "vectors or images on images."
+        )
+    return outputs

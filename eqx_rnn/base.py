@@ -1,14 +1,16 @@
 """The contracts between cells and what runs them over time."""
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ._checks import check_carry
+from ._checks import check_carry, check_link, check_parts
 
 
 class RNNCellBase(eqx.Module):
@@ -111,9 +113,65 @@ class FactoredCell(RNNCellBase):
         return self.update(carry, gates, key=key)
 
 
+class SequentialCell(RNNCellBase):
+    """Cells in a row as one cell: what one puts out in a step is what the next takes in.
+
+        carry[k], x = cells[k](carry[k], x)        for k = 0, 1, ...
+
+    The carry is a tuple, one a cell; the outputs are those of the last one. `RNN` runs each cell
+    over all steps before the next, so each as fast as alone. A key is split into one a cell, in
+    a step and in `RNN` alike. Implement `cells`; the rest is final.
+    """
+
+    cells: eqx.AbstractVar[tuple[RNNCellBase, ...]]
+
+    @property
+    def num_feature_dims(self) -> int:
+        return self.cells[0].num_feature_dims
+
+    def __call__(
+        self, carry: Any, inputs: Any, *, key: PRNGKeyArray | None = None
+    ) -> tuple[tuple[PyTree[Array], ...], PyTree[Array]]:
+        """One step: see `RNNCellBase.__call__`."""
+        owner = type(self).__name__
+        carry = check_parts(owner, "carry", carry, len(self.cells), "cell")
+        new_carry, outputs = [], inputs
+        for k, cell in enumerate(self.cells):
+            if k > 0:
+                outputs = check_link(owner, inputs, outputs, self.num_feature_dims, cell)
+            cell_carry, outputs = cell(carry[k], outputs, key=part_of_key(key, self.cells, k))
+            new_carry.append(cell_carry)
+        return tuple(new_carry), outputs
+
+    def initialize_carry(
+        self, key: PRNGKeyArray | None, sample_input: Any
+    ) -> tuple[PyTree[Array], ...]:
+        """See `RNNCellBase.initialize_carry`."""
+        carry, sample = [], sample_input
+        for k, cell in enumerate(self.cells):
+            if k > 0:
+                sample = output_struct(self.cells[k - 1], sample)
+                dims = self.num_feature_dims
+                sample = check_link(type(self).__name__, sample_input, sample, dims, cell)
+            carry.append(cell.initialize_carry(part_of_key(key, self.cells, k), sample))
+        return tuple(carry)
+
+
+def part_of_key(key: PRNGKeyArray | None, parts: Sequence[Any], k: int) -> PRNGKeyArray | None:
+    """The key of the `k`-th of several parts; none from none."""
+    return None if key is None else jr.split(key, len(parts))[k]
+
+
 def carry_struct(cell: RNNCellBase, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
     """Structure, shapes and dtypes of a cell's carry, computing nothing."""
     return jax.eval_shape(lambda key: cell.initialize_carry(key, sample_input), jax.random.key(0))
+
+
+def output_struct(cell: RNNCellBase, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
+    """Structure, shapes and dtypes of what a cell puts out in a step, computing nothing."""
+    sample = jax.ShapeDtypeStruct(sample_input.shape, sample_input.dtype)
+    step = lambda carry, inputs, key: cell(carry, inputs, key=key)[1]
+    return jax.eval_shape(step, carry_struct(cell, sample), sample, jax.random.key(0))
 
 
 def add_gates(from_input: PyTree[Array], from_hidden: PyTree[Array]) -> PyTree[Array]:

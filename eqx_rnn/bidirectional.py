@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ._checks import as_array
+from ._checks import as_array, check_distinct
 from .rnn import RNN
-from .sequences import check_steps, episode_ends, find_axes, valid_steps
+from .sequences import backward_resets, find_axes
 
 MERGES: dict[str, Callable[[Array, Array], Array]] = {
     "concat": lambda forward, backward: jnp.concatenate([forward, backward], axis=-1),
@@ -36,12 +36,8 @@ class Bidirectional(eqx.Module):
     merge: str | Callable[[Any, Any], Any] | None = eqx.field(static=True, default="concat")
 
     def __check_init__(self):
-        if self.forward_rnn.cell is self.backward_rnn.cell:
-            raise ValueError(
-                "Bidirectional: `forward_rnn` and `backward_rnn` must have a cell each, got one "
-                "for both, which would be copied, not shared, by the first update of its weights. "
-                "Build two cells; to tie them, use `eqx.nn.Shared`."
-            )
+        cells = self.forward_rnn.cell, self.backward_rnn.cell
+        check_distinct("Bidirectional", "`forward_rnn` and `backward_rnn`", cells)
         if self.forward_rnn.reverse:
             raise ValueError(
                 "Bidirectional: `forward_rnn` must run forward, got reverse=True. Pass the two "
@@ -57,6 +53,16 @@ class Bidirectional(eqx.Module):
                 f"Bidirectional: `merge` must be a function of two arrays, None or one of "
                 f"{sorted(MERGES)}, got {self.merge!r}."
             )
+
+    @property
+    def num_feature_dims(self) -> int:
+        """How many trailing axes of the inputs are features."""
+        return self.forward_rnn.num_feature_dims
+
+    @property
+    def time_major(self) -> bool:
+        """Whether the time axis comes first."""
+        return self.forward_rnn.time_major
 
     @jax.named_scope("eqx_rnn.Bidirectional")
     def __call__(
@@ -93,14 +99,11 @@ class Bidirectional(eqx.Module):
         forward_start, backward_start = (None, None) if initial_carry is None else initial_carry
         keys = (None, None) if key is None else jr.split(key)
         backward_rnn = dataclasses.replace(self.backward_rnn, reverse=True, keep_order=True)
-        backward_resets = None
+        ends = None
         if resets is not None:
             inputs = as_array("Bidirectional", "inputs", inputs)
-            num_feature_dims = self.backward_rnn.cell.num_feature_dims
-            axes = find_axes("RNN", inputs, num_feature_dims, self.backward_rnn.time_major)
-            starts = check_steps("RNN", "resets", resets, axes)
-            ends = episode_ends(starts, valid_steps("RNN", seq_lengths, mask, axes)[0])
-            backward_resets = jnp.moveaxis(ends, 0, axes.time_axis)
+            axes = find_axes("RNN", inputs, self.num_feature_dims, self.time_major)
+            ends = backward_resets("RNN", resets, seq_lengths, mask, axes)
         (forward_carry, forward), (backward_carry, backward) = (
             rnn(
                 inputs,
@@ -113,7 +116,7 @@ class Bidirectional(eqx.Module):
             )
             for rnn, carry, step_resets, direction_key in (
                 (self.forward_rnn, forward_start, resets, keys[0]),
-                (backward_rnn, backward_start, backward_resets, keys[1]),
+                (backward_rnn, backward_start, ends, keys[1]),
             )
         )
         merge = MERGES[self.merge] if isinstance(self.merge, str) else self.merge

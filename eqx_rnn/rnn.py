@@ -5,10 +5,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ._checks import as_array, check_carry
-from .base import RNNCellBase, carry_struct
+from .base import RNNCellBase, SequentialCell, carry_struct, part_of_key
 from .scan import Steps, scan, select
 from .sequences import check_steps, find_axes, flip_sequences, valid_steps
 
@@ -21,7 +21,8 @@ class RNN(eqx.Module):
     Any number of batch axes, any cell: `cell.num_feature_dims` tells which axes are features.
 
     Cells that are `FactoredCell`s run on the fast engine; forward and reverse mode, higher orders
-    and `jax.vmap` are exact on it. Others run by a plain `jax.lax.scan`.
+    and `jax.vmap` are exact on it. The cells of a `SequentialCell` run one after another, each
+    over all steps. Others run by a plain `jax.lax.scan`.
 
     **Options:**
 
@@ -54,6 +55,11 @@ class RNN(eqx.Module):
                     f"RNN: `{name}` must be a number of steps, at least 1, got {value}. Leave it "
                     "out, or pass a positive integer."
                 )
+
+    @property
+    def num_feature_dims(self) -> int:
+        """How many trailing axes of the inputs are features."""
+        return self.cell.num_feature_dims
 
     @jax.named_scope("eqx_rnn.RNN")
     def __call__(
@@ -122,7 +128,7 @@ class RNN(eqx.Module):
         checkpoint = self.checkpoint
         if isinstance(checkpoint, bool):
             checkpoint = max(1, math.isqrt(axes.num_steps)) if checkpoint else None
-        carry, results = scan(
+        carry, results = run_cell(
             self.cell,
             carry,
             xs,
@@ -143,3 +149,23 @@ class RNN(eqx.Module):
         if return_carry == "all":
             return carries, outputs
         return (carry, outputs) if return_carry else outputs
+
+
+def run_cell(
+    cell: RNNCellBase, carry: Any, inputs: Array, initial: Any, steps: Steps, **options: Any
+) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
+    """As `scan`; the cells of a `SequentialCell` one after another, each over all steps."""
+    if not isinstance(cell, SequentialCell):
+        return scan(cell, carry, inputs, initial, steps, **options)
+    finals, all_carries, outputs = [], [], inputs
+    for k, part in enumerate(cell.cells):
+        keys = steps.keys
+        if keys is not None:
+            keys = jax.vmap(lambda key, k=k: part_of_key(key, cell.cells, k))(keys)
+        start = None if initial is None else initial[k]
+        final, (carries, outputs) = run_cell(
+            part, carry[k], outputs, start, steps._replace(keys=keys), **options
+        )
+        finals.append(final)
+        all_carries.append(carries)
+    return tuple(finals), (tuple(all_carries), outputs)

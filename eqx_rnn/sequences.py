@@ -152,3 +152,12 @@ def episode_ends(
     pad = [(0, 1), *(resets.ndim - 1) * [(0, 0)]]
     after = jnp.pad(at_or_after, pad, constant_values=num_steps)[1:]
     return jnp.take_along_axis(jnp.pad(resets, pad), after, 0)
+
+
+def backward_resets(
+    owner: str, resets: Any, seq_lengths: Any, mask: Any, axes: Axes
+) -> Bool[Array, "*batch_and_time"]:
+    """From the first steps of episodes, what `RNN(reverse=True)` wants: the last ones."""
+    starts = check_steps(owner, "resets", resets, axes)
+    ends = episode_ends(starts, valid_steps(owner, seq_lengths, mask, axes)[0])
+    return jnp.moveaxis(ends, 0, axes.time_axis)

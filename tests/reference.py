@@ -47,3 +47,10 @@ def run(
             end = np.flatnonzero(valid)[-1] + 1 if valid.any() else 0
             outputs[b][:end] = outputs[b][:end][::-1].copy()
     return final, outputs
+
+
+def episodes(resets, valid):
+    """The steps of each episode of one sequence, skipped steps left out."""
+    steps = np.flatnonzero(valid)
+    parts = np.split(steps, np.flatnonzero(resets[steps]))
+    return [part for part in parts if part.size]

@@ -55,16 +55,6 @@ def test_merge(merge, expected):
     np.testing.assert_allclose(make(LSTM, merge)[0](xs), expected(forward, backward), **EXACT)
 
 
-def episodes(resets, valid):
-    """Lists of the steps of each episode of one sequence, skipped steps left out."""
-    found = [[]]
-    for t in np.flatnonzero(valid):
-        if resets[t] and found[-1]:
-            found.append([])
-        found[-1].append(t)
-    return found
-
-
 @pytest.mark.parametrize("steps", ["full", "lengths", "holes"])
 def test_resets_bound_both_directions(steps):
     """Each episode by itself gives the same outputs, whatever else is in the sequence."""
@@ -79,9 +69,8 @@ def test_resets_bound_both_directions(steps):
     ys = module(xs, resets=RESETS, **options)
     expected = np.zeros(ys.shape)
     for b in range(3):
-        for episode in episodes(RESETS[b], valid[b]):
-            if episode:
-                expected[b, episode] = module(xs[b, np.array(episode)])
+        for episode in reference.episodes(RESETS[b], valid[b]):
+            expected[b, episode] = module(xs[b, episode])
     np.testing.assert_allclose(ys, expected, **EXACT)
 
 

@@ -1,0 +1,1 @@
+from .stacked_cell import StackedCell as StackedCell
