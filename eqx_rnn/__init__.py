@@ -6,6 +6,7 @@ from jaxtyping import install_import_hook
 
 # Every annotated shape of the package is checked when a function runs (under `jit`: is traced).
 with install_import_hook("eqx_rnn", "beartype.beartype"):
+    from . import interop as interop
     from .base import FactoredCell as FactoredCell
     from .base import RNNCellBase as RNNCellBase
     from .base import SequentialCell as SequentialCell

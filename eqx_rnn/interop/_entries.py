@@ -79,8 +79,7 @@ class Entries:
             )
         shape = self.left[name].shape
         if len(shape) != len(wanted) or any(
-            isinstance(want, int) and size != want
-            for size, want in zip(shape, wanted, strict=True)
+            isinstance(want, int) and size != want for size, want in zip(shape, wanted, strict=True)
         ):
             raise ValueError(
                 f"{self.owner}: `{self.prefix}{name}` must have shape {axes}, got {shape}. Pass "
@@ -141,7 +140,9 @@ def split_gru_biases(cell: Any) -> tuple[Weights, Weights]:
 
 def shift_forget(bias: Weights, order: str, by: int) -> Weights:
     """Adds to the forget gate's rows, for frameworks that add 1 to them in every step."""
-    return concatenate(rows + by if gate == "f" else rows for gate, rows in gates(bias, order).items())
+    return concatenate(
+        rows + by if gate == "f" else rows for gate, rows in gates(bias, order).items()
+    )
 
 
 def bias_or_zeros(cell: Any) -> Weights:
@@ -152,7 +153,10 @@ def bias_or_zeros(cell: Any) -> Weights:
 
 
 def build(
-    cell_type: Callable[..., RNNCellBase], *sizes: Any, weights: Mapping[str, Weights], **options: Any
+    cell_type: Callable[..., RNNCellBase],
+    *sizes: Any,
+    weights: Mapping[str, Weights],
+    **options: Any,
 ) -> Any:
     """A cell around given weights; its constructor checks the options and draws nothing."""
     weights = {name: value for name, value in weights.items() if value is not None}

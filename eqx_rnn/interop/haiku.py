@@ -55,8 +55,8 @@ def from_haiku(
         Needed if there are other parameters, too.
     - `dtype`: what to cast the weights to; `None` keeps theirs.
 
-    **Returns:** an `LSTMCell`, a `GRUCell` (with `reset_after=False`), a `SimpleCell` (with relu) or
-    a `ConvLSTMCell`. The 1 that Haiku adds to forget gates in every step is part of our bias. A
+    **Returns:** an `LSTMCell`, a `GRUCell` (`reset_after=False`), a `SimpleCell` (with relu) or a
+    `ConvLSTMCell`. The 1 that Haiku adds to forget gates in every step is part of our bias. A
     GRU's update gate is Haiku's with the opposite sense: its weights change sign.
     """
     owner = "from_haiku"
@@ -179,12 +179,15 @@ def to_haiku(
         check_options(owner, cell, proj_size=None)
         kernels = concatenate([write(cell.weight_ih).T, write(cell.weight_hh).T])
         bias = shift_forget(bias, "ifgo", -1)
-        name, modules = "lstm", {
-            "/linear": {
-                "w": reorder(kernels.T, "ifgo", "igfo").T,
-                "b": reorder(bias, "ifgo", "igfo"),
-            }
-        }
+        name, modules = (
+            "lstm",
+            {
+                "/linear": {
+                    "w": reorder(kernels.T, "ifgo", "igfo").T,
+                    "b": reorder(bias, "ifgo", "igfo"),
+                }
+            },
+        )
     elif isinstance(cell, GRUCell):
         check_options(owner, cell, reset_after=False)
         stacks = {"w_i": write(cell.weight_ih), "w_h": write(cell.weight_hh), "b": bias}
@@ -193,18 +196,24 @@ def to_haiku(
     elif isinstance(cell, SimpleCell):
         check_options(owner, cell, activation=jax.nn.relu, residual=False)
         second = {"b": zeros} if double_bias else {}
-        name, modules = "vanilla_rnn", {
-            "/linear": {"w": write(cell.weight_ih).T, "b": bias},
-            "/linear_1": {"w": write(cell.weight_hh).T} | second,
-        }
+        name, modules = (
+            "vanilla_rnn",
+            {
+                "/linear": {"w": write(cell.weight_ih).T, "b": bias},
+                "/linear_1": {"w": write(cell.weight_hh).T} | second,
+            },
+        )
     else:
         ones = len(cell.kernel_size) * (1,)
         check_options(owner, cell, strides=(ones,), padding="SAME", dilation=(ones,))
         kernel = lambda weight: to_kernel(reorder(write(weight), "ifgo", "igfo"))
         bias = reorder(shift_forget(bias, "ifgo", -1), "ifgo", "igfo")
-        name, modules = f"conv{len(ones)}_d_lstm", {
-            "/input_to_hidden": {"w": kernel(cell.weight_ih), "b": bias},
-            "/hidden_to_hidden": {"w": kernel(cell.weight_hh), "b": zeros},
-        }
+        name, modules = (
+            f"conv{len(ones)}_d_lstm",
+            {
+                "/input_to_hidden": {"w": kernel(cell.weight_ih), "b": bias},
+                "/hidden_to_hidden": {"w": kernel(cell.weight_hh), "b": zeros},
+            },
+        )
     name = name if prefix is None else prefix
     return {f"{name}{module}".removeprefix("/"): values for module, values in modules.items()}

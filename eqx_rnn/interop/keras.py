@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike, Float
+from jaxtyping import DTypeLike
 
 from ..base import RNNCellBase
 from ..cells import ConvLSTMCell, GRUCell, LSTMCell, SimpleCell
+from ._activations import KERAS, find_activation
 from ._entries import (
     Entries,
     Weights,
@@ -26,52 +27,6 @@ from ._entries import (
     to_kernel,
     write,
 )
-
-
-def keras2_hard_sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """clip(0.2 x + 0.5, 0, 1): what `"hard_sigmoid"` was in Keras 1 and 2, and the default there
-    for the gates of CPU layers. (In Keras 3 it is `jax.nn.hard_sigmoid`, clip(x / 6 + 0.5, 0, 1).)
-    """
-    return jnp.clip(0.2 * x + 0.5, 0, 1)
-
-
-def _linear(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    return x
-
-
-def _leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jax.nn.leaky_relu(x, 0.2)
-
-
-def _gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jax.nn.gelu(x, approximate=False)
-
-
-ACTIVATIONS: dict[str, Callable] = {
-    "celu": jax.nn.celu,
-    "elu": jax.nn.elu,
-    "exponential": jnp.exp,
-    "gelu": _gelu,
-    "hard_sigmoid": jax.nn.hard_sigmoid,
-    "hard_silu": jax.nn.hard_silu,
-    "hard_tanh": jax.nn.hard_tanh,
-    "keras2_hard_sigmoid": keras2_hard_sigmoid,
-    "leaky_relu": _leaky_relu,
-    "linear": _linear,
-    "log_sigmoid": jax.nn.log_sigmoid,
-    "log_softmax": jax.nn.log_softmax,
-    "mish": jax.nn.mish,
-    "relu": jax.nn.relu,
-    "relu6": jax.nn.relu6,
-    "selu": jax.nn.selu,
-    "sigmoid": jax.nn.sigmoid,
-    "silu": jax.nn.silu,
-    "softmax": jax.nn.softmax,
-    "softplus": jax.nn.softplus,
-    "softsign": jax.nn.soft_sign,
-    "swish": jax.nn.silu,
-    "tanh": jnp.tanh,
-}
 
 NAMES = ("kernel", "recurrent_kernel", "bias")
 # Keras's gates i, f, c, o and z, r, h in our letters.
@@ -106,8 +61,8 @@ def from_keras(
     - `activation`, `recurrent_activation`: the layer's, by Keras 3's names, or any callable. What
         Keras 1 and 2 called `"hard_sigmoid"` is `"keras2_hard_sigmoid"` here.
     - `reset_after`: a GRU's. The shape of the bias shows it; without a bias it must be told.
-    - `strides`, `padding`, `dilation_rate`: a ConvLSTM's, with Keras's defaults. Inputs are channels
-        last, whatever the layer's `data_format`.
+    - `strides`, `padding`, `dilation_rate`: a ConvLSTM's, with Keras's defaults. Inputs are
+        channels last, whatever the layer's `data_format`.
     - `dtype`: what to cast the weights to; `None` keeps theirs.
 
     **Returns:** a `SimpleCell`, `LSTMCell`, `GRUCell` or `ConvLSTMCell`.
@@ -116,10 +71,11 @@ def from_keras(
     check_choice(owner, "cell", cell, CELLS)
     names = [*NAMES, *(f"weights[{k}]" for k in range(3, len(weights)))]
     entries = Entries(owner, dict(zip(names, weights, strict=False)), dtype)
-    functions = {"activation": _function(owner, "activation", activation)}
+    functions = {"activation": find_activation(owner, "activation", activation, KERAS)}
     if cell != "SimpleRNN":
-        gate = _function(owner, "recurrent_activation", recurrent_activation)
-        functions["gate_activation"] = gate
+        functions["gate_activation"] = find_activation(
+            owner, "recurrent_activation", recurrent_activation, KERAS
+        )
     elif recurrent_activation != "sigmoid":
         raise ValueError(f"{owner}: a SimpleRNN has no gates: leave out `recurrent_activation`.")
     if cell not in CONVOLUTIONS and (strides, padding, dilation_rate) != (1, "valid", 1):
@@ -159,24 +115,13 @@ def from_keras(
     return build(make, weight_ih.shape[1], hidden, weights=arrays, **functions)
 
 
-def _function(owner: str, name: str, activation: str | Callable | None) -> Callable:
-    if callable(activation):
-        return activation
-    activation = "linear" if activation is None else activation
-    if activation not in ACTIVATIONS:
-        raise ValueError(
-            f"{owner}: `{name}` must be a callable, None or one of {sorted(ACTIVATIONS)}, got "
-            f"{activation!r}."
-        )
-    return ACTIVATIONS[activation]
-
-
 def _refuse_cudnn_bias(entries: Entries, cell: str, rows: int) -> None:
     shape = entries.left["bias"].shape
     if cell in CUDNN.values() and shape == (2 * rows,):
         raise ValueError(
             f"from_keras: `bias` must have shape ({rows},){_two(cell, rows)}, got {shape}, which "
-            f'only a CuDNN layer has; its kernels are laid out otherwise. Pass `cell="CuDNN{cell}"`.'
+            "only a CuDNN layer has; its kernels are laid out otherwise. Pass "
+            f'`cell="CuDNN{cell}"`.'
         )
 
 
@@ -250,9 +195,7 @@ def _from_cudnn(entries: Entries, cell: str, reset_after: bool | None) -> RNNCel
     kernel = entries.take("kernel", "input", rows)
     of_input, of_hidden = entries.take("bias", 2 * rows).reshape(2, rows)
     entries.finish(f"a Keras {cell}")
-    blocks = lambda stacked: [
-        stacked[:, k * hidden : (k + 1) * hidden] for k in range(len(order))
-    ]
+    blocks = lambda stacked: [stacked[:, k * hidden : (k + 1) * hidden] for k in range(len(order))]
     weight_ih = concatenate(block.reshape(hidden, -1) for block in blocks(kernel))
     arrays = {
         "weight_ih": reorder(weight_ih, order, ours),
@@ -309,9 +252,7 @@ def to_keras(cell: RNNCellBase, layer: str | None = None) -> list[np.ndarray]:
 def _to_cudnn(owner: str, cell: Any, weight_ih: Weights, weight_hh: Weights) -> list[Weights]:
     check_options(owner, cell, activation=jnp.tanh, gate_activation=jax.nn.sigmoid)
     hidden, size = cell.hidden_size, cell.input_size
-    blocks = lambda stacked: [
-        stacked[k : k + hidden] for k in range(0, stacked.shape[0], hidden)
-    ]
+    blocks = lambda stacked: [stacked[k : k + hidden] for k in range(0, stacked.shape[0], hidden)]
     kernel = concatenate(block.reshape(size, hidden).T for block in blocks(weight_ih)).T
     recurrent = concatenate(block.T for block in blocks(weight_hh)).T
     if isinstance(cell, GRUCell):

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import DTypeLike
 
@@ -12,6 +10,7 @@ from ..base import RNNCellBase
 from ..bidirectional import Bidirectional
 from ..cells import GRUCell, LSTMCell, SimpleCell
 from ..rnn import RNN
+from ._activations import ONNX, find_activation
 from ._entries import (
     Entries,
     Weights,
@@ -25,7 +24,6 @@ from ._entries import (
     split_gru_biases,
     write,
 )
-from .keras import keras2_hard_sigmoid
 
 # ONNX's gates i, o, f, c and z, r, h in our letters.
 ORDERS = {"LSTM": "iofg", "GRU": "zrn", "RNN": "h"}
@@ -33,17 +31,6 @@ OURS = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}
 TYPES = {"LSTM": LSTMCell, "GRU": GRUCell, "RNN": SimpleCell}
 DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 DIRECTIONS = ("forward", "reverse", "bidirectional")
-# Those with parameters have ONNX's defaults for them.
-ACTIVATIONS: dict[str, Callable] = {
-    "Elu": jax.nn.elu,
-    "HardSigmoid": keras2_hard_sigmoid,
-    "LeakyRelu": jax.nn.leaky_relu,
-    "Relu": jax.nn.relu,
-    "Sigmoid": jax.nn.sigmoid,
-    "Softplus": jax.nn.softplus,
-    "Softsign": jax.nn.soft_sign,
-    "Tanh": jnp.tanh,
-}
 
 
 def from_onnx(
@@ -65,8 +52,8 @@ def from_onnx(
 
     **Arguments:**
 
-    - `W`, `R`, `B`: its inputs of those names; `B` may be `None`. `onnx.numpy_helper.to_array` gives
-        the arrays.
+    - `W`, `R`, `B`: its inputs of those names; `B` may be `None`. `onnx.numpy_helper.to_array`
+        gives the arrays.
     - `kind`: the operator: `"LSTM"`, `"GRU"` or `"RNN"`.
     - `direction`, `linear_before_reset`, `activations`, `clip`, `input_forget`: the node's
         attributes, with ONNX's defaults. Names of activations stand for ONNX's default parameters
@@ -110,7 +97,7 @@ def from_onnx(
             f"{owner}: `activations` must be {len(DEFAULTS[kind])} for each of {num} directions, "
             f"got {len(names)}."
         )
-    functions = [_function(owner, name) for name in names]
+    functions = [find_activation(owner, "activations", name, ONNX) for name in names]
     rnns = []
     for k in range(num):
         cell = _read_cell(
@@ -124,13 +111,6 @@ def from_onnx(
         reverse = direction == "reverse"
         rnns.append(RNN(cell, time_major=time_major, reverse=reverse, keep_order=reverse))
     return Bidirectional(*rnns) if num == 2 else rnns[0]
-
-
-def _function(owner: str, activation: str | Callable) -> Callable:
-    if callable(activation):
-        return activation
-    check_choice(owner, "activations", activation, ACTIVATIONS)
-    return ACTIVATIONS[activation]
 
 
 def _read_cell(
@@ -219,7 +199,7 @@ def _traits(cell: Any) -> tuple:
 
 
 def _activation_names(owner: str, kind: str, cell: Any) -> list[str]:
-    names = {function: name for name, function in ACTIVATIONS.items()}
+    names = {function: name for name, function in ONNX.items()}
     check_options(owner, cell, activation=tuple(names))
     if kind == "RNN":
         return [names[cell.activation]]
