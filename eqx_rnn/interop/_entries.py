@@ -8,6 +8,7 @@ import jax
 import jax.nn.initializers as jinit
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import DTypeLike
 
 from .._checks import describe
@@ -19,7 +20,7 @@ Weights = Any
 
 def as_weights(owner: str, name: str, value: Any, dtype: DTypeLike | None) -> Weights:
     """An array whose dtype JAX keeps, from whatever `np.asarray` takes, or a torch tensor."""
-    if not isinstance(value, jax.core.Tracer):
+    if not isinstance(value, Tracer):
         if hasattr(value, "detach"):
             value = value.detach().cpu()
             # NumPy has no bfloat16 of its own, so torch refuses; float32 holds all its numbers.
@@ -43,7 +44,7 @@ def as_weights(owner: str, name: str, value: Any, dtype: DTypeLike | None) -> We
 
 def write(array: Any) -> Weights:
     """A leaf of a cell as a NumPy array."""
-    return array if isinstance(array, jax.core.Tracer) else np.asarray(array)
+    return array if isinstance(array, Tracer) else np.asarray(array)
 
 
 class Entries:
@@ -101,7 +102,7 @@ class Entries:
 
 def concatenate(parts: Iterable[Weights]) -> Weights:
     parts = list(parts)
-    traced = any(isinstance(part, jax.core.Tracer) for part in parts)
+    traced = any(isinstance(part, Tracer) for part in parts)
     return (jnp if traced else np).concatenate(parts)
 
 

@@ -41,7 +41,7 @@ def from_equinox(cell: Any, *, dtype: DTypeLike | None = None) -> RNNCellBase:
     return build(LSTMCell if is_lstm else GRUCell, size, hidden, weights=arrays)
 
 
-def to_equinox(cell: RNNCellBase) -> Any:
+def to_equinox(cell: Any) -> Any:
     """The `eqx.nn.LSTMCell` or `eqx.nn.GRUCell` that computes what `cell` does.
 
     **Arguments:**

@@ -152,7 +152,7 @@ def _from_conv(entries: Entries) -> ConvLSTMCell:
 
 
 def to_flax(
-    cell: RNNCellBase, flax_cell: str, *, nnx: bool = False, use_bias: bool = True
+    cell: Any, flax_cell: str, *, nnx: bool = False, use_bias: bool = True
 ) -> dict[str, dict[str, np.ndarray]]:
     """The parameters of one of Flax's cells, where `from_flax` reads them.
 
@@ -186,7 +186,8 @@ def to_flax(
             params[name] = {"kernel": rows.T}
     for name, rows in _blocks(biased, bias_or_zeros(cell)):
         params[name]["bias"] = rows
-    bias_n = write(cell.bias_n) if getattr(cell, "bias_n", None) is not None else None
+    bias_n = getattr(cell, "bias_n", None)
+    bias_n = None if bias_n is None else write(bias_n)
     if isinstance(cell, GRUCell) and nnx:
         if bias_n is not None and np.any(bias_n):
             raise ValueError(
@@ -204,7 +205,7 @@ def _blocks(layers: list[str], stacked: Weights) -> list[tuple[str, Weights]]:
     return [(name, stacked[k * size : (k + 1) * size]) for k, name in enumerate(layers)]
 
 
-def _to_conv(owner: str, cell: ConvLSTMCell, use_bias: bool) -> dict[str, dict[str, Weights]]:
+def _to_conv(owner: str, cell: Any, use_bias: bool) -> dict[str, dict[str, Weights]]:
     """Flax's options for the input convolution hold for the recurrent one, too, so others than
     these would change the state's shape.
     """

@@ -154,7 +154,7 @@ def _from_conv(entries: Entries) -> ConvLSTMCell:
 
 
 def to_haiku(
-    cell: RNNCellBase, *, prefix: str | None = None, double_bias: bool = True
+    cell: Any, *, prefix: str | None = None, double_bias: bool = True
 ) -> dict[str, dict[str, np.ndarray]]:
     """The parameters of the Haiku core that computes what `cell` does.
 
@@ -209,7 +209,7 @@ def to_haiku(
         kernel = lambda weight: to_kernel(reorder(write(weight), "ifgo", "igfo"))
         bias = reorder(shift_forget(bias, "ifgo", -1), "ifgo", "igfo")
         name, modules = (
-            f"conv{len(ones)}_d_lstm",
+            f"conv{len(ones)}_dlstm",
             {
                 "/input_to_hidden": {"w": kernel(cell.weight_ih), "b": bias},
                 "/hidden_to_hidden": {"w": kernel(cell.weight_hh), "b": zeros},

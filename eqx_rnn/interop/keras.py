@@ -71,7 +71,9 @@ def from_keras(
     check_choice(owner, "cell", cell, CELLS)
     names = [*NAMES, *(f"weights[{k}]" for k in range(3, len(weights)))]
     entries = Entries(owner, dict(zip(names, weights, strict=False)), dtype)
-    functions = {"activation": find_activation(owner, "activation", activation, KERAS)}
+    functions: dict[str, Any] = {
+        "activation": find_activation(owner, "activation", activation, KERAS)
+    }
     if cell != "SimpleRNN":
         functions["gate_activation"] = find_activation(
             owner, "recurrent_activation", recurrent_activation, KERAS
@@ -209,7 +211,7 @@ def _from_cudnn(entries: Entries, cell: str, reset_after: bool | None) -> RNNCel
     return build(GRUCell, kernel.shape[0], hidden, weights=arrays)
 
 
-def to_keras(cell: RNNCellBase, layer: str | None = None) -> list[np.ndarray]:
+def to_keras(cell: Any, layer: str | None = None) -> list[np.ndarray]:
     """What a Keras layer's `set_weights` takes.
 
     **Arguments:**
@@ -243,7 +245,7 @@ def to_keras(cell: RNNCellBase, layer: str | None = None) -> list[np.ndarray]:
     kernels = [weight_ih.T, weight_hh.T]
     if cell.bias is None:
         return kernels
-    if fits == "GRU" and cell.reset_after:
+    if isinstance(cell, GRUCell) and cell.reset_after:
         biases = [reorder(bias, ours, order) for bias in split_gru_biases(cell)]
         return [*kernels, concatenate(bias[None] for bias in biases)]
     return [*kernels, reorder(write(cell.bias), ours, order)]

@@ -155,6 +155,7 @@ def to_onnx(module: Any) -> tuple[str, dict[str, np.ndarray], dict[str, Any]]:
     """
     owner = "to_onnx"
     check_type(owner, "module", module, (RNN, Bidirectional, *TYPES.values()))
+    cells: list[Any]
     if isinstance(module, Bidirectional):
         if module.merge != "concat":
             raise ValueError(

@@ -205,7 +205,7 @@ def _directions(owner: str, layer: Any) -> list[RNN]:
 def _traits(cell: Any) -> tuple:
     check_type("to_torch", "cell", cell, TYPES.values())
     proj_size = getattr(cell, "proj_size", None)
-    return type(cell).__name__, cell.hidden_size, proj_size, cell.use_bias, cell.activation.__name__
+    return type(cell).__name__, cell.hidden_size, proj_size, cell.use_bias, cell.activation
 
 
 def _write_cell(owner: str, cell: Any, suffix: str) -> dict[str, Weights]:
