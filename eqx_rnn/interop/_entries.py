@@ -9,13 +9,13 @@ import jax.nn.initializers as jinit
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import DTypeLike
+from jaxtyping import Array, DTypeLike
 
 from .._checks import describe
 from ..base import RNNCellBase
 
-# NumPy's, or JAX's under a transformation: `from_...` can be differentiated.
-Weights = Any
+# JAX's under a transformation, so `from_...` and `to_...` can be differentiated.
+Weights = np.ndarray | Array
 
 
 def as_weights(owner: str, name: str, value: Any, dtype: DTypeLike | None) -> Weights:

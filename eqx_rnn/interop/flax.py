@@ -153,7 +153,7 @@ def _from_conv(entries: Entries) -> ConvLSTMCell:
 
 def to_flax(
     cell: Any, flax_cell: str, *, nnx: bool = False, use_bias: bool = True
-) -> dict[str, dict[str, np.ndarray]]:
+) -> dict[str, dict[str, Weights]]:
     """The parameters of one of Flax's cells, where `from_flax` reads them.
 
     **Arguments:**
@@ -218,7 +218,7 @@ def _to_conv(owner: str, cell: Any, use_bias: bool) -> dict[str, dict[str, Weigh
         for name, weight in (("ih", cell.weight_ih), ("hh", cell.weight_hh))
     }
     if use_bias:
-        params["ih"]["bias"], params["hh"]["bias"] = bias, np.zeros_like(bias)
+        params["ih"]["bias"], params["hh"]["bias"] = bias, np.zeros(bias.shape, bias.dtype)
     elif np.any(bias):
         raise ValueError(
             f"{owner}: `bias` must be 1 for the forget gate and 0 for the others with "

@@ -155,7 +155,7 @@ def _from_conv(entries: Entries) -> ConvLSTMCell:
 
 def to_haiku(
     cell: Any, *, prefix: str | None = None, double_bias: bool = True
-) -> dict[str, dict[str, np.ndarray]]:
+) -> dict[str, dict[str, Weights]]:
     """The parameters of the Haiku core that computes what `cell` does.
 
     **Arguments:**
@@ -174,7 +174,7 @@ def to_haiku(
     if not isinstance(cell, SimpleCell):
         check_options(owner, cell, activation=jnp.tanh, gate_activation=jax.nn.sigmoid)
     bias = bias_or_zeros(cell)
-    zeros = np.zeros_like(bias)
+    zeros = np.zeros(bias.shape, bias.dtype)
     if isinstance(cell, LSTMCell):
         check_options(owner, cell, proj_size=None)
         kernels = concatenate([write(cell.weight_ih).T, write(cell.weight_hh).T])

@@ -211,7 +211,7 @@ def _from_cudnn(entries: Entries, cell: str, reset_after: bool | None) -> RNNCel
     return build(GRUCell, kernel.shape[0], hidden, weights=arrays)
 
 
-def to_keras(cell: Any, layer: str | None = None) -> list[np.ndarray]:
+def to_keras(cell: Any, layer: str | None = None) -> list[Weights]:
     """What a Keras layer's `set_weights` takes.
 
     **Arguments:**
@@ -263,4 +263,4 @@ def _to_cudnn(owner: str, cell: Any, weight_ih: Weights, weight_hh: Weights) -> 
             biases = [reorder(bias, "rzn", "zrn") for bias in split_gru_biases(cell)]
             return [kernel, recurrent, concatenate(biases)]
     bias = bias_or_zeros(cell)
-    return [kernel, recurrent, concatenate([bias, np.zeros_like(bias)])]
+    return [kernel, recurrent, concatenate([bias, np.zeros(bias.shape, bias.dtype)])]

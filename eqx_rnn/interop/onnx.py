@@ -143,7 +143,7 @@ def _read_cell(
     return build(TYPES[kind], weight.shape[1], recurrent.shape[1], weights=arrays, **options)
 
 
-def to_onnx(module: Any) -> tuple[str, dict[str, np.ndarray], dict[str, Any]]:
+def to_onnx(module: Any) -> tuple[str, dict[str, Weights], dict[str, Any]]:
     """The operator, its inputs `W`, `R`, `B` by name, and its attributes.
 
     **Arguments:**

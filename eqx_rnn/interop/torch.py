@@ -148,7 +148,7 @@ def _read_cell(
     return build(TYPES[num_gates], size, hidden, weights=arrays, **options)
 
 
-def to_torch(module: Any) -> dict[str, np.ndarray]:
+def to_torch(module: Any) -> dict[str, Weights]:
     """The state dict, as NumPy arrays, of the torch module that computes what `module` does.
 
     **Arguments:**
