@@ -88,6 +88,11 @@ class Entries:
             )
         return shape
 
+    def space(self, *kernels: str) -> tuple[str, ...]:
+        """A letter for each spatial axis of convolutions' kernels `(*space, input, output)`."""
+        dims = [self.left[name].ndim for name in kernels if name in self.left]
+        return tuple("XYZ"[: max(1, min(dims, default=4) - 2)])
+
     def take(self, name: str, *wanted: int | str) -> Weights:
         self.shape(name, *wanted)
         return self.left.pop(name)

@@ -133,9 +133,8 @@ def _flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _from_conv(entries: Entries) -> ConvLSTMCell:
     """Rows i, g, f, o; two biases or none."""
-    ndim = getattr(entries.left.get("hh/kernel"), "ndim", 4)
-    sizes = tuple("XYZ"[: max(ndim - 2, 1)])
-    *sizes, hidden, _ = entries.shape("hh/kernel", *sizes, "features", "4*features")
+    space = entries.space("ih/kernel", "hh/kernel")
+    *sizes, hidden, _ = entries.shape("hh/kernel", *space, "features", "4*features")
     kernels = [
         entries.take("ih/kernel", *sizes, "input", 4 * hidden),
         entries.take("hh/kernel", *sizes, hidden, 4 * hidden),

@@ -139,9 +139,8 @@ def _from_vanilla(entries: Entries) -> SimpleCell:
 
 def _from_conv(entries: Entries) -> ConvLSTMCell:
     ih, hh = PARTS["ConvLSTM"]
-    ndim = getattr(entries.left.get(f"{hh}/w"), "ndim", 4)
-    sizes = tuple("XYZ"[: max(ndim - 2, 1)])
-    *sizes, hidden, _ = entries.shape(f"{hh}/w", *sizes, "hidden", "4*hidden")
+    space = entries.space(f"{ih}/w", f"{hh}/w")
+    *sizes, hidden, _ = entries.shape(f"{hh}/w", *space, "hidden", "4*hidden")
     arrays = {
         "weight_ih": from_kernel(entries.take(f"{ih}/w", *sizes, "input", 4 * hidden)),
         "weight_hh": from_kernel(entries.take(f"{hh}/w", *sizes, hidden, 4 * hidden)),
