@@ -59,12 +59,20 @@ def test_dtype_decides():
         interop.from_torch(weights)
     assert leaf_dtypes(interop.from_torch(weights, dtype="float32")) == {"float32"}
     with jax.enable_x64(False):
-        with pytest.raises(TypeError, match=r"`weight_ih_l0`.*float64\[6,3\].*dtype=jnp.float32"):
+        with pytest.raises(TypeError, match=r"`bias_hh_l0`.*float64\[6\].*dtype=jnp.float32"):
             CASE["torch-gru-1"].read(CASE["torch-gru-1"].weights())
         assert leaf_dtypes(interop.from_torch(weights, dtype="float32")) == {"float32"}
     weights["weight_ih_l0"] = np.ones((6, 3), np.int8)
     with pytest.raises(TypeError, match=r"`weight_ih_l0`.*floating-point.*int8\[6,3\].*scaled"):
         interop.from_torch(weights)
+
+
+def test_torch_tensors():
+    torch = pytest.importorskip("torch", reason="torch is not installed; the [bench] extra has it")
+    weights = as_dtype(CASE["torch-gru-1"].weights(), jnp.bfloat16)
+    to_torch = lambda a: torch.tensor(a.astype(np.float32)).bfloat16().requires_grad_()
+    ours = interop.from_torch({name: to_torch(array) for name, array in weights.items()})
+    assert eqx.tree_equal(ours, interop.from_torch(weights))
 
 
 def test_lists_are_arrays_too():
@@ -331,7 +339,7 @@ REFUSED = {
     "to equinox: activation": (lambda: interop.to_equinox(RELU), ["activation=tanh", "got relu"]),
     "equinox: an ensemble": (
         lambda: interop.from_equinox(
-            eqx.filter_vmap(lambda key: eqx.nn.GRUCell(3, 2, key=key))(jax.random.split(KEY, 2))
+            jax.tree.map(lambda leaf: np.stack([leaf, leaf]), eqx.nn.GRUCell(3, 2, key=KEY))
         ),
         ["`weight_ih`", "(6, 3)", "(2, 6, 3)"],
     ),
