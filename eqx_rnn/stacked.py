@@ -138,8 +138,7 @@ class Stacked(eqx.Module):
             rnns = [RNN(cell, time_major=time_major) for cell in cells]
             layers.append(Bidirectional(rnns[0], rnns[1]) if bidirectional else rnns[0])
             size = sum(_output_size(cell, size) for cell in cells)
-        norms = norms if layer_norm else None
-        return cls(layers, dropout=dropout, residual=residual, norms=norms)
+        return cls(layers, dropout=dropout, residual=residual, norms=norms if layer_norm else None)
 
     @property
     def num_feature_dims(self) -> int:
@@ -177,16 +176,14 @@ class Stacked(eqx.Module):
         The outputs of the last layer; with `return_carry`, the pair of a tuple, one carry a
         layer, and the outputs.
         """
-        number = len(self.layers)
-        starts = number * (None,)
+        starts = len(self.layers) * (None,)
         if initial_carry is not None:
-            starts = check_parts("Stacked", "initial_carry", initial_carry, number, "layer")
+            starts = check_parts("Stacked", "initial_carry", initial_carry, len(starts), "layer")
         inputs = outputs = as_array("Stacked", "inputs", inputs)
         carries = []
         for k, layer in enumerate(self.layers):
-            layer_key, drop_key = part_of_key(key, self.layers, k), None
-            if layer_key is not None:
-                layer_key, drop_key = jr.split(layer_key)
+            own_key = part_of_key(key, self.layers, k)
+            layer_key, drop_key = (None, None) if own_key is None else jr.split(own_key)
             below = outputs
             if k > 0:
                 below = check_link("Stacked", inputs, outputs, self.num_feature_dims, layer)

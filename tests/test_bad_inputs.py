@@ -28,6 +28,18 @@ def two(**options):
     return eqx_rnn.RNN(eqx_rnn.LSTMCell(3, 4, key=KEY), **options)
 
 
+def upper(input_size=4, hidden_size=4, **options):
+    return eqx_rnn.RNN(eqx_rnn.GRUCell(input_size, hidden_size, key=KEY), **options)
+
+
+def stack(*layers, **options):
+    return eqx_rnn.Stacked(layers or [RNN, upper()], **options)
+
+
+def create(**options):
+    return eqx_rnn.Stacked.create(eqx_rnn.GRUCell, 3, 4, **({"num_layers": 2} | options))
+
+
 # Each row: what is called, the error's type, and what its text must contain.
 BAD_INPUTS = {
     "feature size": (
@@ -295,6 +307,141 @@ BAD_INPUTS = {
         lambda: eqx_rnn.Bidirectional(two(), two())(X, initial_carry=HIDDEN),
         ValueError,
         ["`initial_carry`", "pair (forward, backward)", "one carry a direction"],
+    ),
+    "stack: no layers": (
+        lambda: eqx_rnn.Stacked([]),
+        ValueError,
+        ["Stacked: `layers`", "one layer or more", "got none"],
+    ),
+    "stack: a cell for a layer": (
+        lambda: stack(RNN, LSTM),
+        TypeError,
+        ["`layers[1]`", "`RNN`", "got LSTMCell", "`RNN(cell)`"],
+    ),
+    "stack: one cell in two layers": (
+        lambda: stack(two(), eqx_rnn.Bidirectional(RNN, two()), stack(RNN)),
+        ValueError,
+        ["`layers`", "a cell each", "got one cell twice", "eqx.nn.Shared"],
+    ),
+    "stack: two layouts": (
+        lambda: stack(two(), upper(time_major=True)),
+        ValueError,
+        ["`layers`", "agree on `time_major`", "[False, True]"],
+    ),
+    "stack: reversed outputs below a layer": (
+        lambda: stack(two(reverse=True), upper()),
+        ValueError,
+        ["`layers[0]`", "order of its inputs", "keep_order=False", "`keep_order=True`"],
+    ),
+    "stack: reversed outputs below a layer, nested": (
+        lambda: stack(stack(two(), upper(reverse=True)), upper()),
+        ValueError,
+        ["`layers[0]`", "order of its inputs", "keep_order=False", "`keep_order=True`"],
+    ),
+    "stack: reversed outputs and their inputs": (
+        lambda: stack(two(), upper(reverse=True), residual=True),
+        ValueError,
+        ["`layers[1]`", "order of its inputs", "keep_order=False", "`keep_order=True`"],
+    ),
+    "stack: width": (
+        lambda: stack(RNN, upper(7))(X),
+        ValueError,
+        ["GRUCell: `inputs`", "input_size=7", "[2,4]", "pass 7 features", "input_size=4"],
+    ),
+    "stack: residual widths": (
+        lambda: stack(RNN, upper(4, 5), residual=True)(X),
+        ValueError,
+        ["`residual`", "`layers[1]`", "[2,5,4], got", "[2,5,5]. Make", "equally wide"],
+    ),
+    "stack: all dropped": (
+        lambda: stack(dropout=1.0),
+        ValueError,
+        ["`dropout`", "0 <= dropout < 1", "got 1.0"],
+    ),
+    "stack: no key for dropout": (
+        lambda: stack(dropout=0.5)(X),
+        ValueError,
+        ["`key`", "because there is dropout", "got None", "jax.random.key", "inference_mode"],
+    ),
+    "stack: number of norms": (
+        lambda: stack(norms=[eqx.nn.LayerNorm(4), eqx.nn.LayerNorm(4)]),
+        ValueError,
+        ["`norms`", "between each two of the 2 layers", "got 2", "Pass 1"],
+    ),
+    "stack: size of a norm": (
+        lambda: stack(norms=[eqx.nn.LayerNorm(3)])(X),
+        ValueError,
+        ["`norms[0]`", "4 features", "`layers[0]`", "got (3,)"],
+    ),
+    "stack: number of carries": (
+        lambda: stack()(X, initial_carry=(HIDDEN,)),
+        ValueError,
+        ["Stacked: `initial_carry`", "tuple of 2, one carry a layer", "got a tuple of 1"],
+    ),
+    "stack: no carries": (
+        lambda: stack()(X, initial_carry=HIDDEN),
+        ValueError,
+        ["Stacked: `initial_carry`", "tuple of 2, one carry a layer", "got ArrayImpl"],
+    ),
+    "stack: a pair below a layer": (
+        lambda: stack(eqx_rnn.Bidirectional(two(), two(), None), upper())(X),
+        TypeError,
+        ["all parts but the last", "one array", "[2,5,4], float64[2,5,4])"],
+    ),
+    "stack: images below vectors": (
+        lambda: stack(eqx_rnn.RNN(CONV), upper())(jnp.ones((2, 5, 6, 6, 2))),
+        ValueError,
+        ["Stacked: each part", "[2,5,4,4,4] with 3", "num_feature_dims=1"],
+    ),
+    "stack: a list": (
+        lambda: stack()([[1.0]]),
+        TypeError,
+        ["Stacked: `inputs`", "JAX or NumPy array", "jnp.asarray"],
+    ),
+    "create: no layers": (
+        lambda: create(num_layers=0, key=KEY),
+        ValueError,
+        ["Stacked.create: `num_layers`", "at least 1", "got 0"],
+    ),
+    "create: no key": (
+        lambda: create(),
+        TypeError,
+        ["Stacked.create: `key`", "got none", "Pass `key=jax.random.key(seed)`"],
+    ),
+    "create: an option that the cell has not": (
+        lambda: create(proj_size=3, key=KEY),
+        TypeError,
+        ["proj_size"],
+    ),
+    "stacked cell: no cells": (
+        lambda: eqx_rnn.StackedCell([]),
+        ValueError,
+        ["StackedCell: `cells`", "one cell or more", "got none"],
+    ),
+    "stacked cell: one twice": (
+        lambda: eqx_rnn.StackedCell([LSTM, LSTM]),
+        ValueError,
+        ["StackedCell: `cells`", "a cell each", "got one cell twice", "eqx.nn.Shared"],
+    ),
+    "stacked cell: layers": (
+        lambda: eqx_rnn.StackedCell([RNN]),
+        TypeError,
+        ["'cells'", "RNNCellBase", "RNN"],
+    ),
+    "stacked cell: number of carries": (
+        lambda: eqx_rnn.StackedCell([LSTM, upper().cell])([HIDDEN, HIDDEN], X[:, 0]),
+        ValueError,
+        ["StackedCell: `carry`", "tuple of 2, one carry a cell", "got list"],
+    ),
+    "stacked cell: number of carries of a sequence": (
+        lambda: eqx_rnn.RNN(eqx_rnn.StackedCell([LSTM, upper().cell]))(X, initial_carry=(HIDDEN,)),
+        ValueError,
+        ["`initial_carry`", "(LSTMCarry(hidden=float32[2,4]", "got (float32[2,4],)", "structure"],
+    ),
+    "stacked cell: images below vectors": (
+        lambda: eqx_rnn.StackedCell([CONV, LSTM]).initialize_carry(None, jnp.ones((2, 6, 6, 2))),
+        ValueError,
+        ["StackedCell: each part", "[2,4,4,4] with 3", "num_feature_dims=1"],
     ),
     "which axis to flip": (
         lambda: eqx_rnn.flip_sequences(X),
