@@ -5,16 +5,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import DTypeLike
 
 from ..base import RNNCellBase
 from ..cells import ConvLSTMCell, GRUCell, LSTMCell, SimpleCell
 from ._activations import KERAS, find_activation
+from ._cudnn import LAYERS, from_cudnn, to_cudnn
 from ._entries import (
     Entries,
     Weights,
-    bias_or_zeros,
     build,
     check_choice,
     check_options,
@@ -33,7 +32,7 @@ NAMES = ("kernel", "recurrent_kernel", "bias")
 ORDERS = {"SimpleRNN": "h", "LSTM": "ifgo", "GRU": "zrn"}
 OURS = {"SimpleRNN": "h", "LSTM": "ifgo", "GRU": "rzn"}
 CONVOLUTIONS = {f"ConvLSTM{n}D": n for n in (1, 2, 3)}
-CUDNN = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
+CUDNN = {layer: kind for layer, (kind, *_) in LAYERS.items()}
 CELLS = (*ORDERS, *CONVOLUTIONS, *CUDNN)
 
 
@@ -93,7 +92,7 @@ def from_keras(
                 f"{owner}: a {cell} has activations tanh and sigmoid and no others. Leave out "
                 "`activation` and `recurrent_activation`."
             )
-        return _from_cudnn(entries, cell, reset_after)
+        return from_cudnn(entries, cell, reset_after)
     if cell in CONVOLUTIONS:
         return _from_conv(entries, cell, functions, strides, padding, dilation_rate)
 
@@ -178,39 +177,6 @@ def _from_conv(
     )
 
 
-def _from_cudnn(entries: Entries, cell: str, reset_after: bool | None) -> RNNCellBase:
-    """A gate's block of `kernel` has the shape (input, units) but holds the matrix (units, input)
-    row by row; its block of `recurrent_kernel` is the matrix that multiplies from the left.
-    """
-    kind = CUDNN[cell]
-    order, ours = ORDERS[kind], OURS[kind]
-    hidden, _ = entries.shape("recurrent_kernel", "units", f"{len(order)}*units")
-    rows = len(order) * hidden
-    if reset_after is False:
-        raise ValueError("from_keras: a CuDNNGRU has reset_after=True, got False. Leave it out.")
-    if "bias" in entries and entries.left["bias"].shape in ((rows,), (2, rows)):
-        raise ValueError(
-            f"from_keras: `bias` must have shape ({2 * rows},), got "
-            f"{entries.left['bias'].shape}, which a CuDNN layer has not. Pass `cell={kind!r}`."
-        )
-    recurrent = entries.take("recurrent_kernel", hidden, rows)
-    kernel = entries.take("kernel", "input", rows)
-    of_input, of_hidden = entries.take("bias", 2 * rows).reshape(2, rows)
-    entries.finish(f"a Keras {cell}")
-    blocks = lambda stacked: [stacked[:, k * hidden : (k + 1) * hidden] for k in range(len(order))]
-    weight_ih = concatenate(block.reshape(hidden, -1) for block in blocks(kernel))
-    arrays = {
-        "weight_ih": reorder(weight_ih, order, ours),
-        "weight_hh": reorder(concatenate(blocks(recurrent)), order, ours),
-    }
-    biases = reorder(of_input, order, ours), reorder(of_hidden, order, ours)
-    if kind == "LSTM":
-        arrays["bias"] = biases[0] + biases[1]
-        return build(LSTMCell, kernel.shape[0], hidden, weights=arrays)
-    arrays["bias"], arrays["bias_n"] = merge_gru_biases(*biases)
-    return build(GRUCell, kernel.shape[0], hidden, weights=arrays)
-
-
 def to_keras(cell: Any, layer: str | None = None) -> list[Weights]:
     """What a Keras layer's `set_weights` takes.
 
@@ -241,7 +207,7 @@ def to_keras(cell: Any, layer: str | None = None) -> list[Weights]:
         reorder(write(weight), ours, order) for weight in (cell.weight_ih, cell.weight_hh)
     )
     if layer in CUDNN:
-        return _to_cudnn(owner, cell, weight_ih, weight_hh)
+        return to_cudnn(owner, cell, weight_ih, weight_hh)
     kernels = [weight_ih.T, weight_hh.T]
     if cell.bias is None:
         return kernels
@@ -249,18 +215,3 @@ def to_keras(cell: Any, layer: str | None = None) -> list[Weights]:
         biases = [reorder(bias, ours, order) for bias in split_gru_biases(cell)]
         return [*kernels, concatenate(bias[None] for bias in biases)]
     return [*kernels, reorder(write(cell.bias), ours, order)]
-
-
-def _to_cudnn(owner: str, cell: Any, weight_ih: Weights, weight_hh: Weights) -> list[Weights]:
-    check_options(owner, cell, activation=jnp.tanh, gate_activation=jax.nn.sigmoid)
-    hidden, size = cell.hidden_size, cell.input_size
-    blocks = lambda stacked: [stacked[k : k + hidden] for k in range(0, stacked.shape[0], hidden)]
-    kernel = concatenate(block.reshape(size, hidden).T for block in blocks(weight_ih)).T
-    recurrent = concatenate(block.T for block in blocks(weight_hh)).T
-    if isinstance(cell, GRUCell):
-        check_options(owner, cell, reset_after=True)
-        if cell.bias is not None:
-            biases = [reorder(bias, "rzn", "zrn") for bias in split_gru_biases(cell)]
-            return [kernel, recurrent, concatenate(biases)]
-    bias = bias_or_zeros(cell)
-    return [kernel, recurrent, concatenate([bias, np.zeros(bias.shape, bias.dtype)])]
