@@ -8,6 +8,7 @@ from . import _typecheck as _typecheck
 
 # Every annotated shape of the package is checked when a function runs (under `jit`: is traced).
 with install_import_hook("eqx_rnn", "eqx_rnn._typecheck.typecheck"):
+    from . import interop as interop
     from .base import FactoredCell as FactoredCell
     from .base import RNNCellBase as RNNCellBase
     from .base import SequentialCell as SequentialCell

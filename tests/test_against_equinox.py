@@ -31,10 +31,6 @@ def build(make, seed=0, **options):
     return random_like(shapes, seed, scale=0.5)
 
 
-def copy_leaves(source, target):
-    return eqx.tree_at(jax.tree.leaves, target, jax.tree.leaves(source))
-
-
 def states(make_ours, *batch):
     """A random carry of ours: what `eqx.nn` takes as well."""
     hidden, cell = random_like(2 * (jax.ShapeDtypeStruct((*batch, 4), jnp.float64),), seed=1)
@@ -64,7 +60,7 @@ def test_same_leaves(make_ours, make_theirs, use_bias, dtype):
 def test_same_numbers_step_by_step(make_ours, make_theirs, use_bias):
     """Ours takes two batch axes as they are, `eqx.nn` needs two `vmap`s."""
     theirs = build(make_theirs, use_bias=use_bias)
-    ours = copy_leaves(theirs, build(make_ours, seed=5, use_bias=use_bias))
+    ours = eqx_rnn.interop.from_equinox(theirs)
     our_step, their_step = (
         eqx.filter_jit(ours),
         eqx.filter_jit(eqx.filter_vmap(eqx.filter_vmap(theirs))),
@@ -103,7 +99,7 @@ def test_same_gradients_as_their_cell_in_a_scan(make_ours, make_theirs):
         return eqx.filter_jit(eqx.filter_grad(loss))(args)
 
     theirs = build(make_theirs)
-    ours = copy_leaves(theirs, build(make_ours, seed=5))
+    ours = eqx_rnn.interop.from_equinox(theirs)
     args = inputs(2, 5), states(make_ours, 2)
     assert_same(gradients(run_ours, ours, *args), gradients(run_theirs, theirs, *args))
 
@@ -120,3 +116,12 @@ def test_files_of_either_load_into_the_other(make_ours, make_theirs, use_bias):
         loaded = jax.tree.leaves(eqx.tree_deserialise_leaves(file, target))
         for a, b in zip(loaded, jax.tree.leaves(source), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@every_cell
+@with_and_without_bias
+def test_there_and_back(make_ours, make_theirs, use_bias):
+    theirs = build(make_theirs, use_bias=use_bias)
+    ours = eqx_rnn.interop.from_equinox(theirs)
+    assert jax.tree.structure(ours) == jax.tree.structure(build(make_ours, use_bias=use_bias))
+    assert eqx.tree_equal(eqx_rnn.interop.to_equinox(ours), theirs, typematch=True)

@@ -20,45 +20,7 @@ close = {"rtol": 1e-12, "atol": 1e-12, "equal_nan": False, "strict": True}
 assert_close = functools.partial(np.testing.assert_allclose, **close)
 
 
-def split(cell, gates):
-    """Rows of `weight_ih`, `weight_hh` and `bias` by gate."""
-    stacks = cell.weight_ih, cell.weight_hh, cell.bias
-    return (dict(zip(gates, jnp.split(stack, len(gates)), strict=True)) for stack in stacks)
-
-
-def dense(weight, bias=None):
-    """Flax's kernels are (*kernel, in, out), ours (out, in, *kernel)."""
-    return {"kernel": weight.T} | ({} if bias is None else {"bias": bias})
-
-
-def simple_params(cell):
-    return {"i": dense(cell.weight_ih, cell.bias), "h": dense(cell.weight_hh)}
-
-
-def lstm_params(cell):
-    ih, hh, bias = split(cell, "ifgo")  # the bias is the hidden product's
-    return {f"i{g}": dense(ih[g]) for g in ih} | {f"h{g}": dense(hh[g], bias[g]) for g in hh}
-
-
-def gru_params(cell, gates="rzn"):
-    ih, hh, bias = split(cell, gates)  # the bias is the input product's, but for a second b_n
-    inputs = {f"i{g}": dense(ih[g], bias[g]) for g in gates}
-    return inputs | {f"h{g}": dense(hh[g], cell.bias_n if g == "n" else None) for g in gates}
-
-
-def conv_lstm_params(cell):
-    """Gates i, g, f, o; a bias for each convolution; Flax adds 1 to f in every step."""
-    rows = np.arange(4 * cell.hidden_size).reshape(4, -1)[[0, 2, 1, 3]].ravel()
-    kernel = lambda weight: jnp.moveaxis(weight[rows], (0, 1), (-1, -2))
-    bias = (cell.bias - jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), cell.hidden_size))[rows]
-    apart = random_like(bias, seed=7)
-    return {  # the bias's gradient comes from both
-        "ih": {"kernel": kernel(cell.weight_ih), "bias": bias / 3 + apart},
-        "hh": {"kernel": kernel(cell.weight_hh), "bias": 2 * bias / 3 - apart},
-    }
-
-
-def to_flax(tree):
+def flax_carry(tree):
     """Flax's `(cell, hidden)` for each `LSTMCarry` in a tree."""
     is_carry = lambda node: isinstance(node, eqx_rnn.LSTMCarry)
     swap = lambda node: (node.cell, node.hidden) if is_carry(node) else node
@@ -68,11 +30,12 @@ def to_flax(tree):
 class Pair:
     """One of our cells, and Flax's."""
 
-    def __init__(self, make, flax, params, *kernel, features=(3,), hidden_size=4, **options):
+    def __init__(self, make, flax, *kernel, features=(3,), hidden_size=4, **options):
         make = functools.partial(make, features[-1], hidden_size, *kernel, **options)
         self.shapes = eqx.filter_eval_shape(make, key=jax.random.key(0))
         self.flax = flax(hidden_size, *kernel, **options, param_dtype=jnp.float64)
-        self.params, self.features = params, features
+        self.params = functools.partial(eqx_rnn.interop.to_flax, flax_cell=flax.__name__)
+        self.features = features
 
     def arguments(self, *batch, time_major=False, seed=0):
         """Weights, inputs and carry, all random."""
@@ -83,16 +46,15 @@ class Pair:
         return weights, random_like(xs, seed + 1), random_like(carry, seed + 2)
 
 
-mgu_params = functools.partial(gru_params, gates="fn")
-conv_lstm = functools.partial(Pair, eqx_rnn.ConvLSTMCell, nn.ConvLSTMCell, conv_lstm_params)
+conv_lstm = functools.partial(Pair, eqx_rnn.ConvLSTMCell, nn.ConvLSTMCell)
 PAIRS = {
-    "simple": Pair(eqx_rnn.SimpleCell, nn.SimpleCell, simple_params),
-    "simple-residual": Pair(eqx_rnn.SimpleCell, nn.SimpleCell, simple_params, residual=True),
-    "lstm": Pair(eqx_rnn.LSTMCell, nn.LSTMCell, lstm_params),
-    "lstm-optimized": Pair(eqx_rnn.LSTMCell, nn.OptimizedLSTMCell, lstm_params),
-    "gru": Pair(eqx_rnn.GRUCell, nn.GRUCell, gru_params),
-    "mgu": Pair(eqx_rnn.MGUCell, nn.MGUCell, mgu_params),
-    "mgu-no-reset": Pair(eqx_rnn.MGUCell, nn.MGUCell, mgu_params, reset_gate=False),
+    "simple": Pair(eqx_rnn.SimpleCell, nn.SimpleCell),
+    "simple-residual": Pair(eqx_rnn.SimpleCell, nn.SimpleCell, residual=True),
+    "lstm": Pair(eqx_rnn.LSTMCell, nn.LSTMCell),
+    "lstm-optimized": Pair(eqx_rnn.LSTMCell, nn.OptimizedLSTMCell),
+    "gru": Pair(eqx_rnn.GRUCell, nn.GRUCell),
+    "mgu": Pair(eqx_rnn.MGUCell, nn.MGUCell),
+    "mgu-no-reset": Pair(eqx_rnn.MGUCell, nn.MGUCell, reset_gate=False),
     "conv-lstm-1d": conv_lstm((3,), features=(6, 2), hidden_size=3),
     "conv-lstm-2d": conv_lstm((3, 2), features=(4, 5, 2), hidden_size=3),
 }
@@ -129,10 +91,10 @@ def functions(make_ours, flax, params, lengths, return_carry):
 
     def run_ours(weights, xs, carry):
         out = make_ours(weights)(xs, initial_carry=carry, **call)
-        return to_flax(out if return_carry else (None, out))
+        return flax_carry(out if return_carry else (None, out))
 
     def run_flax(weights, xs, carry):
-        out = flax.apply({"params": params(weights)}, xs, initial_carry=to_flax(carry), **call)
+        out = flax.apply({"params": params(weights)}, xs, initial_carry=flax_carry(carry), **call)
         carry, ys = out if return_carry else (None, out)
         return carry, ys if lengths is None else where_valid(lengths, ys, 0, flax.time_major)
 
@@ -165,12 +127,12 @@ def bidirectional_arguments(*batch, time_major=False):
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
 def test_step(pair):
     def flax(cell, x, carry):
-        return pair.flax.apply({"params": pair.params(cell)}, to_flax(carry), x)
+        return pair.flax.apply({"params": pair.params(cell)}, flax_carry(carry), x)
 
     cell, (x, *_), carry = pair.arguments(2, 3, time_major=True)
-    variables = jax.eval_shape(pair.flax.init, jax.random.key(0), to_flax(carry), x)
+    variables = jax.eval_shape(pair.flax.init, jax.random.key(0), flax_carry(carry), x)
     assert jax.eval_shape(pair.params, cell) == variables["params"]
-    assert_same(lambda cell, x, carry: to_flax(cell(carry, x)), flax, (cell, x, carry))
+    assert_same(lambda cell, x, carry: flax_carry(cell(carry, x)), flax, (cell, x, carry))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +167,7 @@ def test_flax_is_wrong_about_length_0(reverse):
     args = LSTM.arguments(2)
     runs = (*rnns(LSTM, np.array([0, 2]), reverse=reverse), rnns(LSTM, reverse=reverse)[1])
     ours, flax, flax_in_full = (jax.tree.map(lambda leaf: leaf[0], run(*args)) for run in runs)
-    initial = jax.tree.map(lambda leaf: leaf[0], to_flax(args[-1]))
+    initial = jax.tree.map(lambda leaf: leaf[0], flax_carry(args[-1]))
     jax.tree.map(np.testing.assert_array_equal, ours, (initial, np.zeros((TIME, 4))))
     jax.tree.map(assert_close, flax[0], flax_in_full[0])
     assert jnp.abs(flax[0][1] - initial[1]).max() > 0.01

@@ -1,5 +1,7 @@
 """Side by side with torch's modules: same weights and inputs, same numbers and gradients."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 from cases import random_like
 
 import eqx_rnn
+from eqx_rnn import interop
 
 torch = pytest.importorskip("torch", reason="torch is not installed: no comparison with it")
 
@@ -17,30 +20,15 @@ LENGTHS = np.array([3, 1, 5])
 EXACT = dict(rtol=1e-11, atol=1e-11)
 
 
-def cell_parts(kind, arrays):
-    """Our weights of one cell from torch's, whose two biases are one here."""
-    ih, hh, bias, other, *rest = arrays
-    parts = {"weight_ih": ih, "weight_hh": hh}
-    if kind == "GRU":  # the candidate's recurrent bias stands inside the reset gate's product
-        parts |= {"bias": bias + np.where(np.arange(bias.size) < 2 * HIDDEN, other, 0)}
-        parts |= {"bias_n": other[2 * HIDDEN :]}
-    else:
-        parts |= {"bias": bias + other}
-    return parts | ({"weight_hr": rest[0]} if rest else {})
-
-
-def by_cell(module, gradients=False):
-    """Torch's arrays, a list a cell: layer by layer, in each forward before backward."""
+def gradients_by_cell(module):
+    """Torch's gradients, a list a cell: layer by layer, in each forward before backward."""
     suffixes = ["", "_reverse"] if module.bidirectional else [""]
     cells = []
     for k in range(module.num_layers):
         for suffix in suffixes:
             names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
             names += ["weight_hr"] if getattr(module, "proj_size", 0) else []
-            arrays = [getattr(module, f"{name}_l{k}{suffix}") for name in names]
-            if gradients:
-                arrays = [a.grad for a in arrays]
-            cells.append([a.detach().numpy() for a in arrays])
+            cells.append([getattr(module, f"{name}_l{k}{suffix}").grad.numpy() for name in names])
     return cells
 
 
@@ -49,27 +37,6 @@ def our_cells(stacked):
     if isinstance(layers[0], eqx_rnn.RNN):
         return [layer.cell for layer in layers]
     return [rnn.cell for layer in layers for rnn in (layer.forward_rnn, layer.backward_rnn)]
-
-
-def port(kind, module, stacked):
-    """`stacked` with torch's weights."""
-    for k, arrays in enumerate(by_cell(module)):
-        for name, value in cell_parts(kind, arrays).items():
-            old = getattr(our_cells(stacked)[k], name)
-            assert old.shape == value.shape
-            place = lambda stacked, k=k, name=name: getattr(our_cells(stacked)[k], name)
-            stacked = eqx.tree_at(place, stacked, jnp.asarray(value))
-    return stacked
-
-
-def our_carry(kind, states, bidirectional):
-    """A tuple a layer from torch's `h` or `(h, c)`, `(layers * directions, batch, size)`."""
-    states = [jnp.asarray(state) for state in states]
-    carries = [
-        eqx_rnn.LSTMCarry(*parts) if kind == "LSTM" else parts[0]
-        for parts in zip(*states, strict=True)
-    ]
-    return tuple(zip(carries[::2], carries[1::2], strict=True)) if bidirectional else tuple(carries)
 
 
 @pytest.mark.parametrize(
@@ -91,10 +58,10 @@ def test_outputs_states_and_gradients(kind, num_layers, bidirectional, proj_size
     module = getattr(torch.nn, kind)(
         SIZE, HIDDEN, batch_first=True, dtype=torch.float64, **shape, **options
     )
-    stacked = eqx_rnn.Stacked.create(
-        CELLS[kind], SIZE, HIDDEN, dtype=float, key=jax.random.key(0), **shape, **options
-    )
-    stacked = port(kind, module, stacked)
+    stacked = interop.from_torch(module.state_dict())
+    create = functools.partial(eqx_rnn.Stacked.create, CELLS[kind], SIZE, HIDDEN, dtype=float)
+    created = eqx.filter_eval_shape(create, key=jax.random.key(0), **shape, **options)
+    assert jax.tree.structure(stacked) == jax.tree.structure(created)
 
     number = num_layers * (1 + bidirectional)
     sizes = [proj_size or HIDDEN, HIDDEN] if kind == "LSTM" else [HIDDEN]
@@ -108,7 +75,7 @@ def test_outputs_states_and_gradients(kind, num_layers, bidirectional, proj_size
         ends = sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(result[0]))
         return ends + jnp.sum(weights * jnp.sin(result[1])), result
 
-    carry = our_carry(kind, states, bidirectional)
+    carry = interop.from_torch_state(*states, bidirectional=bidirectional)
     run = eqx.filter_jit(eqx.filter_value_and_grad(loss, has_aux=True))
     (_, (final, ys)), gradients = run((stacked, xs, carry))
 
@@ -127,12 +94,12 @@ def test_outputs_states_and_gradients(kind, num_layers, bidirectional, proj_size
         assert jax.tree.structure(a) == jax.tree.structure(b)
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **EXACT), a, b)
 
-    as_ours = lambda states: our_carry(kind, [s.detach().numpy() for s in states], bidirectional)
+    as_ours = lambda states: interop.from_torch_state(*states, bidirectional=bidirectional)
     assert_close(ys, jnp.asarray(outputs.detach().numpy()))
     assert_close(final, as_ours(ends))
     assert_close(gradients[1], jnp.asarray(x.grad.numpy()))
     assert_close(gradients[2], as_ours([s.grad for s in start]))
-    for cell, arrays in zip(our_cells(gradients[0]), by_cell(module, gradients=True), strict=True):
+    for cell, arrays in zip(our_cells(gradients[0]), gradients_by_cell(module), strict=True):
         ih, hh, bias, other, *rest = arrays
         np.testing.assert_allclose(cell.weight_ih, ih, **EXACT)
         np.testing.assert_allclose(cell.weight_hh, hh, **EXACT)

@@ -100,16 +100,12 @@ class Problem:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_values_and_gradients(case):
+def test_values_and_all_derivatives(case):
+    """Values, gradients, and both differentiated forward: Hessian-vector products too."""
     problem = Problem(case, 11, steps(11, "lengths", "resets"))
-    assert_close(*problem.both(problem.gradients))
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_forward_mode_and_hessian_vector_products(case):
-    problem = Problem(case, 5, steps(5))
-    assert_close(*problem.both(problem.forward_mode))
-    assert_close(*problem.both(problem.hessian_vector))
+    tangents = random_like(problem.arguments, seed=7)
+    transform = lambda run: lambda *args: jax.jvp(problem.gradients(run), args, tangents)
+    assert_close(*problem.both(transform))
 
 
 REVERSE = {"reverse": True}

@@ -1,0 +1,213 @@
+"""What all frameworks' weights share: reading named arrays, gates in another order, new cells."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.nn.initializers as jinit
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, DTypeLike
+
+from .._checks import describe
+from ..base import RNNCellBase
+
+# JAX's under a transformation, so `from_...` and `to_...` can be differentiated.
+Weights = np.ndarray | Array
+
+
+def as_weights(owner: str, name: str, value: Any, dtype: DTypeLike | None) -> Weights:
+    """An array whose dtype JAX keeps, from whatever `np.asarray` takes, or a torch tensor."""
+    if not isinstance(value, Tracer):
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+            # NumPy has no bfloat16 of its own, so torch refuses; float32 holds all its numbers.
+            is_bfloat16 = str(value.dtype) == "torch.bfloat16"
+            value = value.float().numpy().astype(jnp.bfloat16) if is_bfloat16 else value.numpy()
+        value = np.asarray(value)
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(
+            f"{owner}: `{name}` must be a floating-point array, got {describe(value)}. Quantised "
+            "weights must be scaled back first."
+        )
+    if dtype is not None:
+        value = value.astype(dtype)
+    if jax.dtypes.canonicalize_dtype(value.dtype) != value.dtype:
+        raise TypeError(
+            f"{owner}: `{name}` must have a dtype that JAX keeps, got {describe(value)}. Pass "
+            '`dtype=jnp.float32`, or set `jax.config.update("jax_enable_x64", True)`.'
+        )
+    return value
+
+
+def write(array: Any) -> Weights:
+    """A leaf of a cell as a NumPy array."""
+    return array if isinstance(array, Tracer) else np.asarray(array)
+
+
+class Entries:
+    """Arrays by name, each to be taken once with its shape; `finish` refuses what is left."""
+
+    def __init__(
+        self, owner: str, entries: Mapping[str, Any], dtype: DTypeLike | None, prefix: str = ""
+    ):
+        self.owner, self.prefix = owner, prefix
+        self.left = {k: as_weights(owner, prefix + k, v, dtype) for k, v in entries.items()}
+        self.names = ", ".join(f"`{prefix}{name}`" for name in self.left) or "none"
+        dtypes = {str(array.dtype): name for name, array in self.left.items()}
+        if len(dtypes) > 1:
+            (a, first), (b, second), *_ = dtypes.items()
+            raise TypeError(
+                f"{owner}: all weights must have one dtype, got {a} for `{prefix}{first}` and {b} "
+                f"for `{prefix}{second}`. Pass `dtype` to cast all of them to it."
+            )
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.left
+
+    def any(self, test: Callable[[str], bool]) -> bool:
+        return any(map(test, self.left))
+
+    def shape(self, name: str, *wanted: int | str) -> tuple[int, ...]:
+        """The shape of an entry, its sizes checked; a string stands for any size."""
+        axes = f"({', '.join(map(str, wanted))}{',' if len(wanted) == 1 else ''})"
+        if name not in self.left:
+            raise ValueError(
+                f"{self.owner}: `{self.prefix}{name}` of shape {axes} is missing. The entries are "
+                f"{self.names}: pass all weights of the layer."
+            )
+        shape = self.left[name].shape
+        if len(shape) != len(wanted) or any(
+            isinstance(want, int) and size != want for size, want in zip(shape, wanted, strict=True)
+        ):
+            raise ValueError(
+                f"{self.owner}: `{self.prefix}{name}` must have shape {axes}, got {shape}. Pass "
+                "the weights of one layer as its framework keeps them."
+            )
+        return shape
+
+    def space(self, *kernels: str) -> tuple[str, ...]:
+        """A letter for each spatial axis of convolutions' kernels `(*space, input, output)`."""
+        dims = [self.left[name].ndim for name in kernels if name in self.left]
+        return tuple("XYZ"[: max(1, min(dims, default=4) - 2)])
+
+    def take(self, name: str, *wanted: int | str) -> Weights:
+        self.shape(name, *wanted)
+        return self.left.pop(name)
+
+    def finish(self, what: str) -> None:
+        for name, array in self.left.items():
+            raise ValueError(
+                f"{self.owner}: `{self.prefix}{name}` must not be there, got {describe(array)}: "
+                f"{what} has no such weight. Leave it out if nothing is lost without it."
+            )
+
+
+def concatenate(parts: Iterable[Weights]) -> Weights:
+    parts = list(parts)
+    traced = any(isinstance(part, Tracer) for part in parts)
+    return (jnp if traced else np).concatenate(parts)
+
+
+def gates(stacked: Weights, order: str) -> dict[str, Weights]:
+    """The rows of each gate, a letter each."""
+    size = stacked.shape[0] // len(order)
+    return {gate: stacked[k * size : (k + 1) * size] for k, gate in enumerate(order)}
+
+
+def reorder(stacked: Weights, source: str, target: str) -> Weights:
+    """Gates in another order. Letters are ours, so the same stand for the same gate."""
+    blocks = gates(stacked, source)
+    return concatenate(blocks[gate] for gate in target)
+
+
+def from_kernel(kernel: Weights) -> Weights:
+    """`(*kernel_size, input, output)` to `(output, input, *kernel_size)`."""
+    n = kernel.ndim
+    return kernel.transpose(n - 1, n - 2, *range(n - 2))
+
+
+def to_kernel(weight: Weights) -> Weights:
+    return weight.transpose(*range(2, weight.ndim), 1, 0)
+
+
+def merge_gru_biases(of_input: Weights, of_hidden: Weights) -> tuple[Weights, Weights]:
+    """Two biases with rows r, z, n to `bias` and `bias_n`."""
+    x, h = gates(of_input, "rzn"), gates(of_hidden, "rzn")
+    return concatenate([x["r"] + h["r"], x["z"] + h["z"], x["n"]]), h["n"]
+
+
+def split_gru_biases(cell: Any) -> tuple[Weights, Weights]:
+    bias, bias_n = write(cell.bias), write(cell.bias_n)
+    return bias, concatenate([np.zeros(2 * cell.hidden_size, bias_n.dtype), bias_n])
+
+
+def shift_forget(bias: Weights, order: str, by: int) -> Weights:
+    """Adds to the forget gate's rows, for frameworks that add 1 to them in every step."""
+    return concatenate(
+        rows + by if gate == "f" else rows for gate, rows in gates(bias, order).items()
+    )
+
+
+def bias_or_zeros(cell: Any) -> Weights:
+    """For targets that always have a bias."""
+    if cell.bias is None:
+        return np.zeros(cell.weight_ih.shape[0], cell.weight_ih.dtype)
+    return write(cell.bias)
+
+
+def build(
+    cell_type: Callable[..., RNNCellBase],
+    *sizes: Any,
+    weights: Mapping[str, Weights],
+    **options: Any,
+) -> Any:
+    """A cell around given weights; its constructor checks the options and draws nothing."""
+    weights = {name: value for name, value in weights.items() if value is not None}
+    shapes = eqx.filter_eval_shape(
+        cell_type,
+        *sizes,
+        use_bias="bias" in weights,
+        weight_init=jinit.zeros,
+        recurrent_weight_init=jinit.zeros,
+        dtype=weights["weight_ih"].dtype,
+        key=jax.random.key(0),
+        **options,
+    )
+    return eqx.tree_at(
+        lambda cell: [getattr(cell, name) for name in weights],
+        shapes,
+        [jnp.asarray(value) for value in weights.values()],
+    )
+
+
+def check_type(owner: str, name: str, module: Any, types: Iterable[type]) -> None:
+    types = tuple(types)
+    if not isinstance(module, types):
+        raise TypeError(
+            f"{owner}: `{name}` must be one of {', '.join(t.__name__ for t in types)}, got "
+            f"{type(module).__name__}. Nothing else has a counterpart there."
+        )
+
+
+def check_choice(owner: str, name: str, value: Any, choices: Iterable[Any]) -> None:
+    choices = list(choices)
+    if value not in choices:
+        raise ValueError(
+            f"{owner}: `{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}."
+        )
+
+
+def check_options(owner: str, cell: Any, **wanted: Any) -> None:
+    """Refuses a cell with an option that the target cannot have; a tuple gives several."""
+    for name, values in wanted.items():
+        value = getattr(cell, name)
+        if value not in (values if isinstance(values, tuple) else (values,)):
+            show = lambda v: getattr(v, "__name__", repr(v))
+            choices = map(show, values) if isinstance(values, tuple) else [show(values)]
+            raise ValueError(
+                f"{owner}: `{type(cell).__name__}` must have {name}={' or '.join(choices)}, got "
+                f"{show(value)}, which has no counterpart there."
+            )

@@ -1,0 +1,217 @@
+"""Weights of Keras's recurrent layers: Keras 3, and the files of Keras 1 and 2."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import DTypeLike
+
+from ..base import RNNCellBase
+from ..cells import ConvLSTMCell, GRUCell, LSTMCell, SimpleCell
+from ._activations import KERAS, find_activation
+from ._cudnn import LAYERS, from_cudnn, to_cudnn
+from ._entries import (
+    Entries,
+    Weights,
+    build,
+    check_choice,
+    check_options,
+    check_type,
+    concatenate,
+    from_kernel,
+    merge_gru_biases,
+    reorder,
+    split_gru_biases,
+    to_kernel,
+    write,
+)
+
+NAMES = ("kernel", "recurrent_kernel", "bias")
+# Keras's gates i, f, c, o and z, r, h in our letters.
+ORDERS = {"SimpleRNN": "h", "LSTM": "ifgo", "GRU": "zrn"}
+OURS = {"SimpleRNN": "h", "LSTM": "ifgo", "GRU": "rzn"}
+CONVOLUTIONS = {f"ConvLSTM{n}D": n for n in (1, 2, 3)}
+CUDNN = {layer: kind for layer, (kind, *_) in LAYERS.items()}
+CELLS = (*ORDERS, *CONVOLUTIONS, *CUDNN)
+
+
+def from_keras(
+    weights: Sequence[Any],
+    cell: str,
+    *,
+    activation: str | Callable | None = "tanh",
+    recurrent_activation: str | Callable | None = "sigmoid",
+    reset_after: bool | None = None,
+    strides: int | Sequence[int] = 1,
+    padding: str = "valid",
+    dilation_rate: int | Sequence[int] = 1,
+    dtype: DTypeLike | None = None,
+) -> RNNCellBase:
+    """A cell from the weights of a Keras layer.
+
+    **Arguments:**
+
+    - `weights`: `layer.get_weights()`: kernel, recurrent kernel and, if there is one, bias. Those
+        of a `Bidirectional` layer are the forward layer's and then the backward one's.
+    - `cell`: the layer's class: `"SimpleRNN"`, `"LSTM"`, `"GRU"`, `"ConvLSTM1D"`, `"ConvLSTM2D"`,
+        `"ConvLSTM3D"`, `"CuDNNLSTM"` or `"CuDNNGRU"`. Weights that a CuDNN layer saved stay in its
+        memory layout, whatever loads them later: only the length of the bias tells.
+    - `activation`, `recurrent_activation`: the layer's, by Keras 3's names, or any callable. What
+        Keras 1 and 2 called `"hard_sigmoid"` is `"keras2_hard_sigmoid"` here.
+    - `reset_after`: a GRU's. The shape of the bias shows it; without a bias it must be told.
+    - `strides`, `padding`, `dilation_rate`: a ConvLSTM's, with Keras's defaults. Inputs are
+        channels last, whatever the layer's `data_format`.
+    - `dtype`: what to cast the weights to; `None` keeps theirs.
+
+    **Returns:** a `SimpleCell`, `LSTMCell`, `GRUCell` or `ConvLSTMCell`.
+    """
+    owner = "from_keras"
+    check_choice(owner, "cell", cell, CELLS)
+    names = [*NAMES, *(f"weights[{k}]" for k in range(3, len(weights)))]
+    entries = Entries(owner, dict(zip(names, weights, strict=False)), dtype)
+    functions: dict[str, Any] = {
+        "activation": find_activation(owner, "activation", activation, KERAS)
+    }
+    if cell != "SimpleRNN":
+        functions["gate_activation"] = find_activation(
+            owner, "recurrent_activation", recurrent_activation, KERAS
+        )
+    elif recurrent_activation != "sigmoid":
+        raise ValueError(f"{owner}: a SimpleRNN has no gates: leave out `recurrent_activation`.")
+    if cell not in CONVOLUTIONS and (strides, padding, dilation_rate) != (1, "valid", 1):
+        raise ValueError(
+            f"{owner}: `strides`, `padding` and `dilation_rate` are a ConvLSTM's, got {strides!r}, "
+            f"{padding!r} and {dilation_rate!r} for {cell!r}. Leave them out."
+        )
+    if reset_after is not None and not cell.endswith("GRU"):
+        raise ValueError(f"{owner}: `reset_after` is a GRU's: leave it out for {cell!r}.")
+    if cell in CUDNN:
+        if functions != {"activation": jnp.tanh, "gate_activation": jax.nn.sigmoid}:
+            raise ValueError(
+                f"{owner}: a {cell} has activations tanh and sigmoid and no others. Leave out "
+                "`activation` and `recurrent_activation`."
+            )
+        return from_cudnn(entries, cell, reset_after)
+    if cell in CONVOLUTIONS:
+        return _from_conv(entries, cell, functions, strides, padding, dilation_rate)
+
+    order, ours = ORDERS[cell], OURS[cell]
+    hidden, _ = entries.shape("recurrent_kernel", "units", f"{len(order)}*units")
+    weight_hh = entries.take("recurrent_kernel", hidden, len(order) * hidden).T
+    weight_ih = entries.take("kernel", "input", len(order) * hidden).T
+    arrays = {
+        "weight_ih": reorder(weight_ih, order, ours),
+        "weight_hh": reorder(weight_hh, order, ours),
+    }
+    if "bias" in entries:
+        _refuse_cudnn_bias(entries, cell, len(order) * hidden)
+    if cell == "GRU":
+        arrays |= _gru_bias(entries, hidden, reset_after)
+        functions["reset_after"] = "bias_n" in arrays if "bias" in arrays else reset_after
+    elif "bias" in entries:
+        arrays["bias"] = entries.take("bias", len(order) * hidden)
+    entries.finish(f"a Keras {cell}")
+    make = {"SimpleRNN": SimpleCell, "LSTM": LSTMCell, "GRU": GRUCell}[cell]
+    return build(make, weight_ih.shape[1], hidden, weights=arrays, **functions)
+
+
+def _refuse_cudnn_bias(entries: Entries, cell: str, rows: int) -> None:
+    shape = entries.left["bias"].shape
+    if cell in CUDNN.values() and shape == (2 * rows,):
+        raise ValueError(
+            f"from_keras: `bias` must have shape ({rows},){_two(cell, rows)}, got {shape}, which "
+            "only a CuDNN layer has; its kernels are laid out otherwise. Pass "
+            f'`cell="CuDNN{cell}"`.'
+        )
+
+
+def _two(cell: str, rows: int) -> str:
+    return f" or (2, {rows})" if cell == "GRU" else ""
+
+
+def _gru_bias(entries: Entries, hidden: int, reset_after: bool | None) -> dict[str, Weights]:
+    if "bias" not in entries:
+        if reset_after is None:
+            raise ValueError(
+                "from_keras: `reset_after` must be told for a GRU without bias, got None: nothing "
+                "in its weights shows it. Pass the layer's (Keras's default is True)."
+            )
+        return {}
+    has_two = entries.left["bias"].ndim == 2
+    if reset_after is not None and reset_after != has_two:
+        wanted = f"(2, {3 * hidden})" if reset_after else f"({3 * hidden},)"
+        raise ValueError(
+            f"from_keras: `bias` must have shape {wanted} with reset_after={reset_after}, got "
+            f"{entries.left['bias'].shape}. Leave out `reset_after`: the bias shows it."
+        )
+    if not has_two:
+        return {"bias": reorder(entries.take("bias", 3 * hidden), "zrn", "rzn")}
+    of_input, of_hidden = entries.take("bias", 2, 3 * hidden)
+    bias, bias_n = merge_gru_biases(
+        reorder(of_input, "zrn", "rzn"), reorder(of_hidden, "zrn", "rzn")
+    )
+    return {"bias": bias, "bias_n": bias_n}
+
+
+def _from_conv(
+    entries: Entries,
+    cell: str,
+    functions: dict[str, Any],
+    strides: int | Sequence[int],
+    padding: str,
+    dilation: int | Sequence[int],
+) -> ConvLSTMCell:
+    check_choice("from_keras", "padding", padding.lower(), ("valid", "same"))
+    sizes = tuple("XYZ"[: CONVOLUTIONS[cell]])
+    *sizes, hidden, _ = entries.shape("recurrent_kernel", *sizes, "filters", "4*filters")
+    weight_hh = from_kernel(entries.take("recurrent_kernel", *sizes, hidden, 4 * hidden))
+    weight_ih = from_kernel(entries.take("kernel", *sizes, "input", 4 * hidden))
+    arrays = {"weight_ih": weight_ih, "weight_hh": weight_hh}
+    if "bias" in entries:
+        arrays["bias"] = entries.take("bias", 4 * hidden)
+    entries.finish(f"a Keras {cell}")
+    options = {"strides": strides, "padding": padding.upper(), "dilation": dilation}
+    return build(
+        ConvLSTMCell, weight_ih.shape[1], hidden, sizes, weights=arrays, **options, **functions
+    )
+
+
+def to_keras(cell: Any, layer: str | None = None) -> list[Weights]:
+    """What a Keras layer's `set_weights` takes.
+
+    **Arguments:**
+
+    - `cell`: a `SimpleCell`, `LSTMCell`, `GRUCell` or `ConvLSTMCell`. Build the layer with its
+        sizes, activations, `use_bias`, `reset_after`, strides, padding and dilation.
+    - `layer`: `"CuDNNLSTM"` or `"CuDNNGRU"` for the layout of those; else the class that fits.
+    """
+    owner = "to_keras"
+    check_type(owner, "cell", cell, (SimpleCell, LSTMCell, GRUCell, ConvLSTMCell))
+    if isinstance(cell, SimpleCell):
+        fits, options = "SimpleRNN", {"residual": False}
+    elif isinstance(cell, LSTMCell):
+        fits, options = "LSTM", {"proj_size": None}
+    elif isinstance(cell, GRUCell):
+        fits, options = "GRU", {}
+    else:
+        fits, options = f"ConvLSTM{len(cell.kernel_size)}D", {"padding": ("SAME", "VALID")}
+    layer = fits if layer is None else layer
+    check_choice(owner, "layer", layer, [name for name in CELLS if CUDNN.get(name, name) == fits])
+    check_options(owner, cell, **options)
+    if fits in CONVOLUTIONS:
+        kernels = [to_kernel(write(cell.weight_ih)), to_kernel(write(cell.weight_hh))]
+        return kernels if cell.bias is None else [*kernels, write(cell.bias)]
+    order, ours = ORDERS[fits], OURS[fits]
+    weight_ih, weight_hh = (
+        reorder(write(weight), ours, order) for weight in (cell.weight_ih, cell.weight_hh)
+    )
+    if layer in CUDNN:
+        return to_cudnn(owner, cell, weight_ih, weight_hh)
+    kernels = [weight_ih.T, weight_hh.T]
+    if cell.bias is None:
+        return kernels
+    if isinstance(cell, GRUCell) and cell.reset_after:
+        biases = [reorder(bias, ours, order) for bias in split_gru_biases(cell)]
+        return [*kernels, concatenate(bias[None] for bias in biases)]
+    return [*kernels, reorder(write(cell.bias), ours, order)]

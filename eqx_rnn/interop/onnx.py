@@ -1,0 +1,225 @@
+"""Weights of ONNX's operators LSTM, GRU and RNN."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import DTypeLike
+
+from ..base import RNNCellBase
+from ..bidirectional import Bidirectional
+from ..cells import GRUCell, LSTMCell, SimpleCell
+from ..rnn import RNN
+from ._activations import ONNX, find_activation
+from ._entries import (
+    Entries,
+    Weights,
+    build,
+    check_choice,
+    check_options,
+    check_type,
+    concatenate,
+    merge_gru_biases,
+    reorder,
+    split_gru_biases,
+    write,
+)
+
+# ONNX's gates i, o, f, c and z, r, h in our letters.
+ORDERS = {"LSTM": "iofg", "GRU": "zrn", "RNN": "h"}
+OURS = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}
+TYPES = {"LSTM": LSTMCell, "GRU": GRUCell, "RNN": SimpleCell}
+DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
+DIRECTIONS = ("forward", "reverse", "bidirectional")
+
+
+def from_onnx(
+    W: Any,
+    R: Any,
+    B: Any,
+    kind: str,
+    *,
+    direction: str = "forward",
+    linear_before_reset: int = 0,
+    P: Any = None,
+    activations: Sequence[str | Callable] | None = None,
+    clip: float | None = None,
+    input_forget: int = 0,
+    time_major: bool = False,
+    dtype: DTypeLike | None = None,
+) -> RNN | Bidirectional:
+    """The layer that an ONNX node computes.
+
+    **Arguments:**
+
+    - `W`, `R`, `B`: its inputs of those names; `B` may be `None`. `onnx.numpy_helper.to_array`
+        gives the arrays.
+    - `kind`: the operator: `"LSTM"`, `"GRU"` or `"RNN"`.
+    - `direction`, `linear_before_reset`, `activations`, `clip`, `input_forget`: the node's
+        attributes, with ONNX's defaults. Names of activations stand for ONNX's default parameters
+        (`"HardSigmoid"` is clip(0.2 x + 0.5, 0, 1)); pass a callable for others.
+    - `P`: an LSTM's peepholes. Ours has none, so they must be `None` or 0, as must `clip` and
+        `input_forget`.
+    - `time_major`: of the layer. (ONNX's default `layout` is time-major.)
+    - `dtype`: what to cast the weights to; `None` keeps theirs.
+
+    **Returns:** an `RNN`, for `"reverse"` with `reverse=True, keep_order=True`, or a
+    `Bidirectional`. `from_torch_state(initial_h, initial_c, bidirectional=...)[0]` is its carry.
+    """
+    owner = "from_onnx"
+    check_choice(owner, "kind", kind, ORDERS)
+    check_choice(owner, "direction", direction, DIRECTIONS)
+    if clip or input_forget:
+        raise ValueError(
+            f"{owner}: `clip` and `input_forget` must be left out, got {clip} and {input_forget}: "
+            f"{TYPES[kind].__name__} has no such option."
+        )
+    if linear_before_reset and kind != "GRU":
+        raise ValueError(f"{owner}: `linear_before_reset` is a GRU's: leave it out for {kind!r}.")
+    num = 2 if direction == "bidirectional" else 1
+    arrays = {"W": W, "R": R, "B": B, "P": P}
+    present = {name: array for name, array in arrays.items() if array is not None}
+    entries = Entries(owner, present, dtype)
+    num_gates = len(ORDERS[kind])
+    _, _, hidden = entries.shape("R", num, f"{num_gates}*hidden", "hidden")
+    rows = num_gates * hidden
+    recurrent, weight = entries.take("R", num, rows, hidden), entries.take("W", num, rows, "input")
+    biases = entries.take("B", num, 2 * rows) if B is not None else num * [None]
+    if kind == "LSTM" and P is not None and np.any(entries.take("P", num, 3 * hidden)):
+        raise ValueError(
+            f"{owner}: `P` must be None or 0, got other numbers: LSTMCell has no peepholes."
+        )
+    entries.finish(f"ONNX's {kind}")
+    names = DEFAULTS[kind] if activations is None else tuple(activations)
+    names = num * names if activations is None else names
+    if len(names) != num * len(DEFAULTS[kind]):
+        raise ValueError(
+            f"{owner}: `activations` must be {len(DEFAULTS[kind])} for each of {num} directions, "
+            f"got {len(names)}."
+        )
+    functions = [find_activation(owner, "activations", name, ONNX) for name in names]
+    rnns = []
+    for k in range(num):
+        cell = _read_cell(
+            kind,
+            weight[k],
+            recurrent[k],
+            biases[k],
+            functions[k * len(DEFAULTS[kind]) : (k + 1) * len(DEFAULTS[kind])],
+            bool(linear_before_reset),
+        )
+        reverse = direction == "reverse"
+        rnns.append(RNN(cell, time_major=time_major, reverse=reverse, keep_order=reverse))
+    return Bidirectional(*rnns) if num == 2 else rnns[0]
+
+
+def _read_cell(
+    kind: str,
+    weight: Weights,
+    recurrent: Weights,
+    bias: Weights | None,
+    functions: list[Callable],
+    linear_before_reset: bool,
+) -> RNNCellBase:
+    to_ours = lambda stack: reorder(stack, ORDERS[kind], OURS[kind])
+    arrays = {"weight_ih": to_ours(weight), "weight_hh": to_ours(recurrent)}
+    options: dict[str, Any] = {"activation": functions[-1]}
+    if kind != "RNN":
+        options["gate_activation"] = functions[0]
+    if kind == "GRU":
+        options["reset_after"] = linear_before_reset
+    if kind == "LSTM" and functions[1] is not functions[2]:
+        raise ValueError(
+            "from_onnx: `activations` must name one function for an LSTM's candidate and output, "
+            f"got {functions[1].__name__} and {functions[2].__name__}: LSTMCell has one for both."
+        )
+    if bias is not None:
+        size = bias.shape[0] // 2
+        of_input, of_hidden = to_ours(bias[:size]), to_ours(bias[size:])
+        if kind == "GRU" and linear_before_reset:
+            arrays["bias"], arrays["bias_n"] = merge_gru_biases(of_input, of_hidden)
+        else:
+            arrays["bias"] = of_input + of_hidden
+    return build(TYPES[kind], weight.shape[1], recurrent.shape[1], weights=arrays, **options)
+
+
+def to_onnx(module: Any) -> tuple[str, dict[str, Weights], dict[str, Any]]:
+    """The operator, its inputs `W`, `R`, `B` by name, and its attributes.
+
+    **Arguments:**
+
+    - `module`: an `LSTMCell`, `GRUCell` or `SimpleCell`, or an `RNN` or `Bidirectional` over them.
+
+    `onnx.helper.make_node(operator, ..., **attributes)` takes what this returns. Activations must
+    be among those that ONNX names.
+    """
+    owner = "to_onnx"
+    check_type(owner, "module", module, (RNN, Bidirectional, *TYPES.values()))
+    cells: list[Any]
+    if isinstance(module, Bidirectional):
+        if module.merge != "concat":
+            raise ValueError(
+                f'{owner}: `merge` must be "concat", as ONNX keeps both directions, got '
+                f"{module.merge!r}."
+            )
+        cells = [module.forward_rnn.cell, module.backward_rnn.cell]
+        direction = "bidirectional"
+    elif isinstance(module, RNN):
+        if module.reverse and not module.keep_order:
+            raise ValueError(
+                f"{owner}: `keep_order` must be True for a reversed RNN, got False: ONNX puts "
+                "outputs in the order of the inputs."
+            )
+        cells, direction = [module.cell], "reverse" if module.reverse else "forward"
+    else:
+        cells, direction = [module], "forward"
+    for cell in cells:
+        check_type(owner, "cell", cell, TYPES.values())
+    (kind,) = [name for name, cell_type in TYPES.items() if isinstance(cells[0], cell_type)]
+    traits = [_traits(cell) for cell in cells]
+    if traits[0] != traits[-1]:
+        raise ValueError(
+            f"{owner}: both directions must have cells of one kind, sizes and options, got "
+            f"{traits[0]} and {traits[-1]}."
+        )
+    arrays = [_write_cell(owner, kind, cell) for cell in cells]
+    attributes: dict[str, Any] = {
+        "hidden_size": cells[0].hidden_size,
+        "direction": direction,
+        "activations": [name for cell in cells for name in _activation_names(owner, kind, cell)],
+    }
+    if kind == "GRU":
+        attributes["linear_before_reset"] = int(cells[0].reset_after)
+    stacked = {name: concatenate(a[name][None] for a in arrays) for name in arrays[0]}
+    return kind, stacked, attributes
+
+
+def _traits(cell: Any) -> tuple:
+    after = getattr(cell, "reset_after", None)
+    return type(cell).__name__, cell.input_size, cell.hidden_size, cell.use_bias, after
+
+
+def _activation_names(owner: str, kind: str, cell: Any) -> list[str]:
+    names = {function: name for name, function in ONNX.items()}
+    check_options(owner, cell, activation=tuple(names))
+    if kind == "RNN":
+        return [names[cell.activation]]
+    check_options(owner, cell, gate_activation=tuple(names))
+    others = 2 if kind == "LSTM" else 1
+    return [names[cell.gate_activation], *(others * [names[cell.activation]])]
+
+
+def _write_cell(owner: str, kind: str, cell: Any) -> dict[str, Weights]:
+    to_theirs = lambda stack: reorder(write(stack), OURS[kind], ORDERS[kind])
+    if kind == "RNN":
+        check_options(owner, cell, residual=False)
+    if kind == "LSTM":
+        check_options(owner, cell, proj_size=None)
+    arrays = {"W": to_theirs(cell.weight_ih), "R": to_theirs(cell.weight_hh)}
+    if cell.bias is None:
+        return arrays
+    if kind == "GRU" and cell.reset_after:
+        biases = map(to_theirs, split_gru_biases(cell))
+    else:
+        biases = to_theirs(cell.bias), np.zeros(cell.bias.shape, cell.bias.dtype)
+    return arrays | {"B": concatenate(biases)}

@@ -1,0 +1,172 @@
+"""Makes `data/interop.npz`: what other frameworks make of the weights in `interop_cases.py`.
+
+    python tests/make_interop_data.py [--out FILE] [FRAMEWORK ...]
+
+For each case one vector: outputs, final states, and (but for ONNX, which has none) the gradients
+of a randomly weighted sum of them by weights, inputs and first states. All in float64, but for
+onnxruntime, whose recurrent operators know float32 only.
+"""
+
+import argparse
+import os
+import pathlib
+import tempfile
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+import jax
+import numpy as np
+from interop_cases import HIDDEN, INPUT, LENGTHS, MASK, NUMBERS, TIME, differentiate, draw
+
+
+def run_torch(case):
+    import torch
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+    tensors = lambda tree: jax.tree.map(lambda a: torch.tensor(a, requires_grad=True), tree)
+    weights, inputs, state = map(tensors, case.arguments())
+    options = case.options
+    special = {"nonlinearity": options["nonlinearity"]} if "nonlinearity" in options else {}
+    special |= {"proj_size": options["proj"]} if options["proj"] else {}
+    module = getattr(torch.nn, options["kind"])(
+        INPUT,
+        HIDDEN,
+        options["layers"],
+        bias=any("bias" in name for name in weights),
+        batch_first=True,
+        bidirectional=options["bi"],
+        dtype=torch.float64,
+        **special,
+    )
+
+    def call(inputs, state):
+        packed = pack_padded_sequence(inputs, LENGTHS, batch_first=True, enforce_sorted=False)
+        state = tuple(state) if len(state) == 2 else state[0]
+        outputs, final = torch.func.functional_call(module, weights, (packed, state))
+        outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=TIME)
+        return [outputs, *(final if isinstance(final, tuple) else [final])]
+
+    results = call(inputs, state)
+    cotangents = draw([tuple(leaf.shape) for leaf in results], seed=3)
+    sum((r * torch.tensor(c)).sum() for r, c in zip(results, cotangents, strict=True)).backward()
+    gradients = [tensor.grad for tensor in jax.tree.leaves((weights, inputs, state))]
+    return [tensor.detach().numpy() for tensor in [*results, *gradients]]
+
+
+def run_keras(case):
+    import keras
+
+    keras.config.set_floatx("float64")
+    options = dict(case.options)
+    make, kernel = getattr(keras.layers, options.pop("kind")), options.pop("kernel")
+    # Keras's own tanh computes in float32 on JAX, whatever the dtype.
+    options.setdefault("activation", jax.numpy.tanh)
+    weights, inputs, state = case.arguments()
+    mask = None if kernel else MASK
+    if kernel:
+        options["kernel_size"] = kernel
+    if make is keras.layers.GRU:
+        options["reset_after"] = weights[2].ndim == 2
+    layer = make(
+        HIDDEN,
+        use_bias=len(weights) == 3,
+        return_sequences=True,
+        return_state=True,
+        zero_output_for_mask=True,
+        dtype="float64",
+        **options,
+    )
+    layer.build(inputs.shape)
+
+    def call(weights, inputs, state):
+        (outputs, *final), _ = layer.stateless_call(
+            weights, layer.non_trainable_variables, inputs, initial_state=state, mask=mask
+        )
+        return outputs, final
+
+    return differentiate(call, (weights, inputs, state))
+
+
+def run_haiku(case):
+    import haiku as hk
+
+    kind, space = case.options["kind"], case.options["space"]
+    weights, inputs, state = case.arguments()
+
+    def call(inputs, state):
+        if kind == "ConvLSTM":
+            core = getattr(hk, f"Conv{len(space)}DLSTM")(space, HIDDEN, 2)
+        elif kind == "VanillaRNN":
+            core = hk.VanillaRNN(HIDDEN, double_bias=case.options.get("double_bias", True))
+        else:
+            core = getattr(hk, kind)(HIDDEN)
+        state = hk.LSTMState(*state) if "LSTM" in kind else state[0]
+        outputs, state = hk.dynamic_unroll(core, inputs, state, time_major=False)
+        return outputs, list(state) if "LSTM" in kind else [state]
+
+    pure = hk.without_apply_rng(hk.transform(call))
+    return differentiate(pure.apply, (weights, inputs, state))
+
+
+def run_onnx(case):
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    to_float32 = lambda a: np.asarray(a, np.float32)
+    weights, inputs, state = jax.tree.map(to_float32, case.arguments())
+    attributes = dict(case.options)
+    kind = attributes.pop("kind")
+    names = ["X", "W", "R", "B" if "B" in weights else "", "lengths"]
+    fed = {"X": inputs, "lengths": LENGTHS.astype(np.int32)}
+    for name, array in zip(("initial_h", "initial_c"), state, strict=False):
+        names.append(name)
+        fed[name] = array
+    results = ["Y", "Y_h", "Y_c"][: 1 + len(state)]
+    node = helper.make_node(kind, names, results, hidden_size=HIDDEN, **attributes)
+    info = lambda name, array: helper.make_tensor_value_info(
+        name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+    )
+    graph = helper.make_graph(
+        [node],
+        kind,
+        [info(name, array) for name, array in fed.items()],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, rank * [None])
+            for name, rank in zip(results, (4, 3, 3), strict=False)
+        ],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    onnx.checker.check_model(model)
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "layer.onnx")
+        onnx.save(model, file)
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        outputs, *final = session.run(results, fed)
+    # (time, directions, batch, hidden): ours are side by side in the last axis.
+    outputs = np.moveaxis(outputs, 1, 2).reshape(*inputs.shape[:2], -1)
+    return [np.asarray(leaf, np.float64) for leaf in (outputs, *final)]
+
+
+RUNNERS = {"torch": run_torch, "keras": run_keras, "haiku": run_haiku, "onnx": run_onnx}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("frameworks", nargs="*", default=list(RUNNERS))
+    data = pathlib.Path(__file__).parent / "data" / "interop.npz"
+    parser.add_argument("--out", type=pathlib.Path, default=data)
+    arguments = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    vectors = {
+        case.name: np.concatenate([np.ravel(leaf) for leaf in RUNNERS[case.framework](case)])
+        for case in NUMBERS
+        if case.framework in arguments.frameworks
+    }
+    arguments.out.parent.mkdir(exist_ok=True)
+    np.savez_compressed(arguments.out, **vectors)
+
+
+if __name__ == "__main__":
+    main()
