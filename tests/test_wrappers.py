@@ -205,7 +205,7 @@ def test_training_mode_again():
 @all_inner
 def test_engine_equals_plain_scan(inner, monkeypatch):
     """Values and gradients of all wrappers at once, with the same keys."""
-    monkeypatch.setattr(eqx_rnn.scan._run, "CHUNK", 4)
+    monkeypatch.setattr(eqx_rnn.scan._run, "chunk_size", lambda *_: 4)
     case = INNER[inner]
     cell = nested(case.cell())
     carry = start(cell, case, 3)
