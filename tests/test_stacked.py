@@ -304,3 +304,27 @@ def test_a_stack_of_convolutions():
     cells = [make(eqx_rnn.ConvGRUCell, n, 3, (2,), seed=n, strides=2) for n in (2, 3)]
     xs = random_like(jax.ShapeDtypeStruct((2, 3, 8, 2), float), 0)
     assert_close(RNN(StackedCell(cells))(xs), RNN(cells[1])(RNN(cells[0])(xs)))
+
+
+def test_wrapped_cells_as_one_cell():
+    """Each wrapper in a stack settles its masks once; stepping by hand draws the same ones."""
+    cells = [
+        eqx_rnn.DropConnect(eqx_rnn.LSTMCell(3, 4, key=jr.key(0)), 0.5),
+        eqx_rnn.RecurrentDropout(eqx_rnn.GRUCell(4, 5, key=jr.key(1)), 0.3, 0.4),
+    ]
+    stacked = StackedCell(cells)
+    xs, key = jr.normal(jr.key(2), (2, 6, 3)), jr.key(3)
+    final, ys = RNN(stacked)(xs, key=key, return_carry=True)
+
+    carry_key, step_key, begin_key = jr.split(key, 3)
+    start = stacked.initialize_carry(carry_key, xs[:, 0])
+    cell, carry, restore = stacked.begin(start, key=begin_key)
+    for t, one_key in enumerate(jr.split(step_key, 6)):
+        carry, y = cell(carry, xs[:, t], key=one_key)
+        np.testing.assert_allclose(ys[:, t], y, rtol=1e-10, atol=1e-10)
+    jax.tree.map(np.testing.assert_allclose, final, restore(carry))
+
+    calm = RNN(eqx.nn.inference_mode(stacked))(xs)
+    assert not np.allclose(calm, ys)
+    inner = StackedCell([cell.cell for cell in cells])
+    np.testing.assert_allclose(calm, RNN(inner)(xs), rtol=1e-10, atol=1e-10)
