@@ -83,6 +83,8 @@ class Bidirectional(eqx.Module):
         - `initial_carry`: a pair, `(forward, backward)`.
         - `resets`: true at the first step of an episode. The backward direction resets when it
             has left that step, so neither sees across an episode's bounds.
+            An episode that ends with a piece of a longer sequence is not seen: start the backward
+            direction of that piece from its own initial carry.
 
         **Returns:**
 

@@ -19,9 +19,9 @@ class Zoneout(Wrapper):
         h' = d h + (1 - d) h~                                     in training
         h' = rate h + (1 - rate) h~                               at inference
 
-    for every leaf of the carry. Outputs that are leaves of the inner cell's new carry, as those
-    of all cells here, are the zoned-out ones; what a cell computes from them itself is not
-    computed again. So `Residual(Zoneout(cell))`, and not the other way round.
+    for every leaf of the carry. Outputs that are the very arrays of the inner cell's new carry, as
+    of all cells here but `CTRNNCell(state="current")`, are the zoned-out ones; what a cell
+    computes from them itself is not computed again. So `Residual(Zoneout(cell))`, and not the other way round.
 
     **Shapes:** as the inner cell.
 
