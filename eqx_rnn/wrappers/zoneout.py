@@ -21,7 +21,8 @@ class Zoneout(Wrapper):
 
     for every leaf of the carry. Outputs that are the very arrays of the inner cell's new carry, as
     of all cells here but `CTRNNCell(state="current")`, are the zoned-out ones; what a cell
-    computes from them itself is not computed again. So `Residual(Zoneout(cell))`, and not the other way round.
+    computes from them itself is not computed again. So `Residual(Zoneout(cell))`, and not the
+    other way round.
 
     **Shapes:** as the inner cell.
 
