@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eqx_rnn import RNN, LSTMCarry, interop
+from eqx_rnn.interop._activations import KERAS, ONNX
 
 INPUT, HIDDEN, BATCH, TIME = 3, 2, 3, 4
 LENGTHS = np.array([4, 1, 2])
@@ -129,6 +130,13 @@ def torch_case(kind, layers, bidirectional, bias=True, proj=None, numbers=False,
     )
 
 
+def step_twice(cell, inputs, state):
+    carry = LSTMCarry(*state) if len(state) == 2 else state[0]
+    for x in inputs:
+        carry, output = cell(carry, x)
+    return output, list(carry) if len(state) == 2 else [carry]
+
+
 def torch_cases():
     numbers = {("LSTM", 2, True, True), ("GRU", 2, True, True), ("RNN", 1, False, False)}
     for kind, *traits in itertools.product(("LSTM", "GRU", "RNN"), (1, 2), *2 * [(True, False)]):
@@ -144,6 +152,10 @@ def torch_cases():
             interop.from_torch,
             interop.to_torch,
             functools.partial(merge_torch, kind),
+            inputs=(2, BATCH, INPUT),
+            state=(1 + (kind == "LSTM")) * [(BATCH, HIDDEN)],
+            run=step_twice if bias else None,
+            options={"kind": kind},
         )
 
 
@@ -162,11 +174,10 @@ def keras_case(kind, *bias, kernel=(), space=(), numbers=True, **options):
     shapes = [(*kernel, INPUT, columns), (*kernel, HIDDEN, columns), *bias]
     is_lstm = "LSTM" in kind
     new_space = options.pop("new_space", space)
-    mask = None if kernel else MASK  # Keras's own ConvLSTM layers fail with one
 
     def run(module, inputs, state):
         carry = LSTMCarry(*state) if is_lstm else state[0]
-        carry, outputs = RNN(module)(inputs, initial_carry=carry, mask=mask, return_carry=True)
+        carry, outputs = RNN(module)(inputs, initial_carry=carry, mask=MASK, return_carry=True)
         return outputs, list(carry) if is_lstm else [carry]
 
     name = "-".join(["keras", kind.lower(), *(str(size) for b in bias for size in b)])
@@ -204,6 +215,9 @@ def keras_cases():
         padding="same",
     )
     yield keras_case("ConvLSTM3D", kernel=(1, 2, 1), space=(1, 2, 1), padding="same")
+    yield keras_case("ConvLSTM1D", kernel=(2,), numbers=False)
+    yield keras_case("ConvLSTM2D", kernel=(2, 3), numbers=False, strides=2)
+    yield keras_case("ConvLSTM3D", (8,), kernel=(1, 2, 1), numbers=False, dilation_rate=(1, 2, 3))
 
 
 def cudnn_cases():
@@ -331,10 +345,11 @@ def nnx_cases():
 # ONNX
 
 
-def onnx_case(kind, direction="forward", bias=True, numbers=True, **options):
+def onnx_case(kind, direction="forward", bias=True, peepholes=False, numbers=False, **options):
     rows, num = NUM_GATES[kind] * HIDDEN, 2 if direction == "bidirectional" else 1
     shapes = {"W": (num, rows, INPUT), "R": (num, rows, HIDDEN)}
     shapes |= {"B": (num, 2 * rows)} if bias else {}
+    shapes |= {"P": (num, 3 * HIDDEN)} if peepholes else {}
 
     def merge(weights):
         if not bias:
@@ -349,7 +364,8 @@ def onnx_case(kind, direction="forward", bias=True, numbers=True, **options):
 
     def read(weights):
         arrays = (weights["W"], weights["R"], weights.get("B"))
-        return interop.from_onnx(*arrays, kind, direction=direction, time_major=True, **options)
+        call = {"direction": direction, "P": weights.get("P"), "time_major": True, **options}
+        return interop.from_onnx(*arrays, kind, **call)
 
     def write(module):
         operator, arrays, attributes = interop.to_onnx(module)
@@ -367,7 +383,8 @@ def onnx_case(kind, direction="forward", bias=True, numbers=True, **options):
     details = "".join(f"-{value}" for value in options.values() if isinstance(value, int))
     return Case(
         "onnx",
-        f"onnx-{kind.lower()}-{direction}{'-no-bias' * (not bias)}{details}",
+        f"onnx-{kind.lower()}-{direction}{'-no-bias' * (not bias)}"
+        f"{'-peepholes' * peepholes}{details}",
         shapes,
         read,
         write,
@@ -380,15 +397,23 @@ def onnx_case(kind, direction="forward", bias=True, numbers=True, **options):
 
 
 def onnx_cases():
-    yield onnx_case("LSTM", "bidirectional")
-    yield onnx_case("LSTM", "reverse", bias=False)
-    activations = ["HardSigmoid", "Tanh", "Tanh"]
-    yield onnx_case("LSTM", activations=activations)
-    yield onnx_case("GRU", "reverse", linear_before_reset=1)
-    yield onnx_case("GRU", "bidirectional", linear_before_reset=0)
-    yield onnx_case("GRU", bias=False, linear_before_reset=1, numbers=False)
-    yield onnx_case("RNN", "bidirectional", activations=["Relu", "Tanh"])
-    yield onnx_case("RNN", bias=False, numbers=False)
+    relu, hard = ["Relu", "Tanh"], ["HardSigmoid", "Tanh", "Tanh"]
+    numbers = {
+        ("LSTM", "bidirectional", True): {},
+        ("LSTM", "reverse", False): {},
+        ("LSTM", "forward", True): {"activations": hard},
+        ("RNN", "bidirectional", True): {"activations": relu},
+    }
+    directions = ("forward", "reverse", "bidirectional")
+    for kind, *traits in itertools.product(("LSTM", "RNN"), directions, (True, False)):
+        options = numbers.get((kind, *traits), {})
+        yield onnx_case(kind, *traits, numbers=(kind, *traits) in numbers, **options)
+    numbers = {("reverse", True, 1), ("bidirectional", True, 0)}
+    for *traits, after in itertools.product(directions, (True, False), (0, 1)):
+        number = (*traits, after) in numbers
+        yield onnx_case("GRU", *traits, numbers=number, linear_before_reset=after)
+    yield onnx_case("LSTM", "bidirectional", peepholes=True, numbers=True)
+    yield onnx_case("LSTM", bias=False, peepholes=True)
 
 
 CASES = [
@@ -401,3 +426,10 @@ CASES = [
     *onnx_cases(),
 ]
 NUMBERS = [case for case in CASES if case.run is not None]
+
+# Names of activations, and where they are compared.
+POINTS = np.linspace(-4, 4, 33)
+NAMED_ACTIVATIONS = [
+    *(("keras", name) for name in KERAS if name not in (None, "keras2_hard_sigmoid")),
+    *(("onnx", name) for name in ONNX),
+]

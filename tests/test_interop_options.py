@@ -2,6 +2,8 @@
 has no counterpart elsewhere."""
 
 import equinox as eqx
+import flax
+import flax.nnx as nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ from eqx_rnn import (
     LSTMCarry,
     LSTMCell,
     MGUCell,
+    PeepholeLSTMCell,
     SimpleCell,
     Stacked,
     interop,
@@ -33,6 +36,10 @@ RESIDUAL = SimpleCell(INPUT, HIDDEN, residual=True, key=KEY)
 STRIDED = ConvLSTMCell(2, 2, (3,), strides=2, key=KEY)
 
 
+def relu(x):
+    return jnp.maximum(x, 0)
+
+
 def as_dtype(weights, dtype):
     return jax.tree.map(lambda array: array.astype(dtype), weights)
 
@@ -41,10 +48,26 @@ def leaf_dtypes(module):
     return {str(leaf.dtype) for leaf in jax.tree.leaves(module)}
 
 
-@pytest.mark.parametrize("name", ["torch-gru-1", "keras-gru-2-6", "haiku-lstm", "flax-grucell-nnx"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torch-gru-1",
+        "torch-lstm-2-bi-proj",
+        "keras-gru-2-6",
+        "keras-convlstm1d-8-2",
+        "keras-cudnnlstm-16",
+        "haiku-lstm",
+        "haiku-convlstm1",
+        "flax-grucell",
+        "flax-grucell-nnx",
+        "flax-convlstmcell-1",
+        "onnx-lstm-bidirectional-peepholes",
+    ],
+)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
 def test_dtype_is_kept(name, dtype):
-    assert leaf_dtypes(CASE[name].read(as_dtype(CASE[name].weights(), dtype))) == {dtype}
+    module = CASE[name].read(as_dtype(CASE[name].weights(), dtype))
+    assert leaf_dtypes(module) == leaf_dtypes(CASE[name].write(module)) == {dtype}
 
 
 def test_dtype_decides():
@@ -68,11 +91,54 @@ def test_dtype_decides():
 
 
 def test_torch_tensors():
+    """With gradients, in bfloat16; and back into a module, where a warning would be an error."""
     torch = pytest.importorskip("torch", reason="torch is not installed; the [bench] extra has it")
     weights = as_dtype(CASE["torch-gru-1"].weights(), jnp.bfloat16)
     to_torch = lambda a: torch.tensor(a.astype(np.float32)).bfloat16().requires_grad_()
     ours = interop.from_torch({name: to_torch(array) for name, array in weights.items()})
     assert eqx.tree_equal(ours, interop.from_torch(weights))
+    module = torch.nn.GRU(INPUT, HIDDEN, dtype=torch.bfloat16)
+    with jax.enable_x64(False):
+        ours = interop.from_torch(module.state_dict())
+    theirs = interop.to_torch(ours)
+    tensors = {name: torch.from_numpy(array.astype("float32")) for name, array in theirs.items()}
+    module.load_state_dict(tensors)
+    assert eqx.tree_equal(ours, interop.from_torch(module.state_dict()))
+    assert module.weight_hh_l0.dtype == torch.bfloat16
+
+
+def test_what_is_written_is_a_copy():
+    theirs = interop.to_torch(GRU)
+    theirs["weight_ih"][:] = 0
+    assert jnp.all(GRU.weight_ih != 0)
+
+
+def test_flax_containers():
+    case = CASE["flax-grucell-nnx"]
+    graph, state = nnx.split(nnx.GRUCell(INPUT, HIDDEN, rngs=nnx.Rngs(0)))
+    nnx.replace_by_pure_dict(state, case.weights())
+    assert eqx.tree_equal(interop.from_flax(state, "GRUCell"), case.read(case.weights()))
+    cell = nnx.merge(graph, state)
+    nnx.update(cell, interop.to_flax(GRU, "GRUCell", nnx=True))
+    read = interop.from_flax(nnx.state(cell, nnx.Param), "GRUCell")
+    assert eqx.tree_equal(read.weight_ih, GRU.weight_ih)
+    case = CASE["flax-grucell"]
+    frozen = interop.from_flax(flax.core.freeze(case.weights()), "GRUCell")
+    assert eqx.tree_equal(frozen, case.read(case.weights()))
+
+
+@pytest.mark.parametrize("name", ["flax-grucell-nnx", "flax-convlstmcell-1-no-bias"])
+def test_what_cannot_be_written_is_an_error_under_jit(name):
+    case = CASE[name]
+    cell = case.read(case.weights())
+    write = eqx.filter_jit(case.write)
+    wanted = jax.tree.leaves(case.write(cell))
+    for ours, theirs in zip(jax.tree.leaves(write(cell)), wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-15, atol=1e-15)
+    bias = "bias_n" if "gru" in name else "bias"
+    cell = eqx.tree_at(lambda cell: getattr(cell, bias), cell, replace_fn=lambda b: b + 1)
+    with pytest.raises(RuntimeError, match=f"`{bias}` must be"):
+        jax.block_until_ready(write(cell))
 
 
 def test_lists_are_arrays_too():
@@ -132,6 +198,18 @@ def test_torch_states(bidirectional):
         np.testing.assert_array_equal(ours, theirs)
     carry = interop.from_torch_state(h, bidirectional=bidirectional)
     np.testing.assert_array_equal(interop.torch_state(carry), h)
+
+
+def test_torch_states_of_one_layer():
+    xs = draw((3, 4, INPUT), seed=1)
+    carry, _ = RNN(LSTM)(xs, return_carry=True)
+    for ours, theirs in zip(carry, interop.torch_state(carry), strict=True):
+        np.testing.assert_array_equal(ours[None], theirs)
+    carry, _ = RNN(GRU)(xs, return_carry=True)
+    np.testing.assert_array_equal(interop.torch_state(carry), carry[None])
+    pair = Bidirectional(RNN(GRU), RNN(GRUCell(INPUT, HIDDEN, key=KEY)))
+    carry, _ = pair(xs, return_carry=True)
+    np.testing.assert_array_equal(interop.torch_state(carry), np.stack(carry))
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
@@ -198,11 +276,53 @@ REFUSED = {
         lambda: interop.from_torch_state(np.ones((3, 2)), bidirectional=True),
         ["`h_n`", "even", "(3, 2)"],
     ),
+    "torch: both states as one": (
+        lambda: interop.from_torch_state((np.ones((2, 3)), np.ones((2, 3)))),
+        ["`h_n`", "a tuple of 2", "`*state`"],
+    ),
+    "torch: a cell's state": (
+        lambda: interop.from_torch_state(np.ones(3)),
+        ["`h_n`", "(layers*directions, *batch, size)", "(3,)", "LSTMCarry(h, c)"],
+    ),
+    "torch: a module": (
+        lambda: interop.from_torch(
+            {f"a.rnn.{name}": array for name, array in torch_weights("gru").items()}
+            | {"a.norm.num_batches_tracked": np.array(3)}
+        ),
+        ["a model's", "'a.rnn.'", "`prefix`"],
+    ),
+    "torch: a prefix without its dot": (
+        lambda: interop.from_torch(
+            {f"a.rnn.{name}": array for name, array in torch_weights("gru").items()},
+            prefix="a.rnn",
+        ),
+        ["a model's", "'a.rnn.'", "`prefix`"],
+    ),
+    "torch: inside the prefix": (
+        lambda: interop.from_torch(
+            {f"rnn.{name}": array for name, array in torch_weights("gru").items()}
+            | {"rnn.norm.weight": np.ones(2), "head.weight": np.ones(2)},
+            prefix="rnn.",
+        ),
+        ["`rnn.norm.weight`", "must not be there", "[2]"],
+    ),
+    "to torch: states of two kinds": (
+        lambda: interop.torch_state((LSTMCarry(jnp.ones(2), jnp.ones(2)), jnp.ones(2))),
+        ["`carry`", "all arrays", "hidden=float64[2]"],
+    ),
+    "to torch: states of two sizes": (
+        lambda: interop.torch_state((jnp.ones(2), jnp.ones(3))),
+        ["`carry`", "one kind and size", "float64[2]", "float64[3]"],
+    ),
     "torch: states that differ": (
         lambda: interop.from_torch_state(np.ones((2, 2)), np.ones((3, 2))),
         ["`c_n`", "(3, 2)", "(2, 2)"],
     ),
     "to torch: activation": (lambda: interop.to_torch(RELU), ["activation=tanh", "got relu"]),
+    "to torch: another relu": (
+        lambda: interop.to_torch(SimpleCell(INPUT, HIDDEN, activation=relu, key=KEY)),
+        ["activation=tanh or relu", f"that of {__name__}"],
+    ),
     "to torch: reset before": (lambda: interop.to_torch(BEFORE), ["reset_after=True", "False"]),
     "to torch: residual cell": (lambda: interop.to_torch(RESIDUAL), ["residual=False", "True"]),
     "to torch: projected cell": (lambda: interop.to_torch(PROJECTED), ["proj_size=None", "got 1"]),
@@ -228,6 +348,18 @@ REFUSED = {
     "keras: no cell": (
         lambda: interop.from_keras(keras_weights(LSTM_W), "Lstm"),
         ["`cell`", "'LSTM'", "'Lstm'"],
+    ),
+    "keras: a Bidirectional": (
+        lambda: interop.from_keras(2 * keras_weights(LSTM_W), "LSTM"),
+        ["`weights[3]`", "6 arrays", "`Bidirectional`", "first half"],
+    ),
+    "keras: a kernel alone": (
+        lambda: interop.from_keras(keras_weights(LSTM_W)[:1], "LSTM"),
+        ["`recurrent_kernel`", "(units, 4*units)", "is missing"],
+    ),
+    "keras: a channel too many": (
+        lambda: interop.from_keras(keras_weights("keras-convlstm3d-same"), "ConvLSTM2D"),
+        ["`recurrent_kernel`", "(X, Y, filters, 4*filters)", "(1, 2, 1, 2, 8)"],
     ),
     "keras: no activation": (
         lambda: interop.from_keras(keras_weights(LSTM_W), "LSTM", activation="sine"),
@@ -286,6 +418,16 @@ REFUSED = {
         ["`cell`", "ConvLSTMCell", "got ConvGRUCell"],
     ),
     "flax: no cell": (lambda: interop.from_flax({}, "LSTM"), ["`cell`", "'LSTMCell'", "'LSTM'"]),
+    "flax: below": (
+        lambda: interop.from_flax(
+            {"cell": CASE["flax-grucell-nnx"].weights(), "rngs": {"count": np.array(1)}}, "GRUCell"
+        ),
+        ["a model's", "'cell/'", "params['cell']"],
+    ),
+    "flax: a box": (
+        lambda: interop.from_flax({"dense_h": {"kernel": object()}}, "GRUCell"),
+        ["`dense_h/kernel`", "must be an array", "got object"],
+    ),
     "flax: residual": (
         lambda: interop.from_flax(CASE["flax-grucell"].weights(), "GRUCell", residual=True),
         ["`residual`", "SimpleCell's"],
@@ -325,6 +467,10 @@ REFUSED = {
         lambda: interop.to_flax(STRIDED, "ConvLSTMCell"),
         ["strides=(1,)", "got (2,)"],
     ),
+    "haiku: no such path": (
+        lambda: interop.from_haiku(CASE["haiku-lstm"].weights(), "LSTM", prefix="lstm/"),
+        ["`prefix`", "'lstm/'", "['lstm/linear']"],
+    ),
     "haiku: no cell": (lambda: interop.from_haiku({}, "RNN"), ["`cell`", "'VanillaRNN'", "'RNN'"]),
     "to haiku: reset after": (lambda: interop.to_haiku(GRU), ["reset_after=False", "got True"]),
     "to haiku: tanh": (lambda: interop.to_haiku(SIMPLE), ["activation=relu", "got tanh"]),
@@ -353,12 +499,12 @@ REFUSED = {
         ["`R`", "(1, 4*hidden, hidden)", "(2, 8, 2)"],
     ),
     "onnx: peepholes": (
-        lambda: interop.from_onnx(*onnx("onnx-lstm-forward"), "LSTM", P=np.ones((1, 6))),
-        ["`P`", "no peepholes"],
+        lambda: interop.from_onnx(*onnx("onnx-gru-forward-0"), "GRU", P=np.ones((1, 6))),
+        ["`P`", "must not be there", "[1,6]", "ONNX's GRU"],
     ),
     "onnx: clip": (
         lambda: interop.from_onnx(*onnx("onnx-lstm-forward"), "LSTM", clip=3.0),
-        ["`clip`", "3.0", "LSTMCell"],
+        ["`clip`", "3.0", "such an option"],
     ),
     "onnx: reset": (
         lambda: interop.from_onnx(*onnx("onnx-lstm-forward"), "LSTM", linear_before_reset=1),
@@ -407,11 +553,12 @@ def test_refused(call, texts):
         assert text in str(error.value)
 
 
-def test_peepholes_of_zeros_are_none():
-    arrays = onnx("onnx-lstm-forward")
-    assert eqx.tree_equal(
-        interop.from_onnx(*arrays, "LSTM", P=np.zeros((1, 6))), interop.from_onnx(*arrays, "LSTM")
-    )
+def test_peepholes_of_zeros_stay():
+    """What is read does not depend on what numbers there are."""
+    rnn = interop.from_onnx(*onnx("onnx-lstm-forward"), "LSTM", P=np.zeros((1, 6)))
+    assert isinstance(rnn.cell, PeepholeLSTMCell)
+    _, arrays, _ = interop.to_onnx(rnn)
+    assert not arrays["P"].any()
 
 
 def test_carry_of_the_read_module():
