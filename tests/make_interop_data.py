@@ -17,18 +17,8 @@ os.environ["KERAS_BACKEND"] = "jax"
 
 import jax
 import numpy as np
-from interop_cases import (
-    HIDDEN,
-    INPUT,
-    LENGTHS,
-    MASK,
-    NAMED_ACTIVATIONS,
-    NUMBERS,
-    POINTS,
-    TIME,
-    differentiate,
-    draw,
-)
+from interop_case import HIDDEN, INPUT, LENGTHS, MASK, TIME, differentiate, draw
+from interop_cases import NAMED_ACTIVATIONS, NUMBERS, POINTS
 
 
 def run_torch(case):
@@ -173,7 +163,9 @@ def run_onnx_layer(options, weights, inputs, state, lengths):
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "layer.onnx")
         onnx.save(model, file)
-        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        threads = onnxruntime.SessionOptions()
+        threads.intra_op_num_threads = 1  # more of them spin while they wait
+        session = onnxruntime.InferenceSession(file, threads, providers=["CPUExecutionProvider"])
         outputs, *final = session.run(results, fed)
     # (time, directions, batch, hidden): ours are side by side in the last axis.
     outputs = np.moveaxis(outputs, 1, 2).reshape(*inputs.shape[:2], -1)

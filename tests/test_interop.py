@@ -3,9 +3,11 @@
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from interop_cases import CASES, NAMED_ACTIVATIONS, NUMBERS, POINTS, differentiate
+from interop_case import differentiate
+from interop_cases import CASES, NAMED_ACTIVATIONS, NUMBERS, POINTS
 
 from eqx_rnn.interop._activations import KERAS, ONNX
 
@@ -47,6 +49,6 @@ def test_activations_by_name():
     """Keras computes some of them in float32."""
     with np.load(DATA) as stored:
         for framework, name in NAMED_ACTIVATIONS:
-            ours = {"keras": KERAS, "onnx": ONNX}[framework][name](POINTS)
+            ours = {"keras": KERAS, "onnx": ONNX}[framework][name](jnp.asarray(POINTS))
             theirs = stored[f"{framework}-activation-{name}"]
             np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6, err_msg=name)

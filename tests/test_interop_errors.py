@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from interop_cases import CASES, HIDDEN, draw
+from interop_case import HIDDEN, draw
+from interop_cases import CASES
 
 NAMED = [case for case in CASES if case.framework in ("torch", "flax", "haiku")]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

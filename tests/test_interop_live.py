@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from interop_cases import BATCH, CASES, HIDDEN, INPUT, differentiate, draw
+from interop_case import BATCH, HIDDEN, INPUT, differentiate, draw
+from interop_cases import CASES
 from test_interop import DATA
 
 from eqx_rnn import LSTMCarry
