@@ -4,7 +4,8 @@
 
 For each case one vector: outputs, final states, and (but for ONNX, which has none) the gradients
 of a randomly weighted sum of them by weights, inputs and first states. All in float64, but for
-onnxruntime, whose recurrent operators know float32 only.
+onnxruntime, whose recurrent operators know float32 only. And for each activation that Keras and
+ONNX name, its values at a few points.
 """
 
 import argparse
@@ -16,16 +17,39 @@ os.environ["KERAS_BACKEND"] = "jax"
 
 import jax
 import numpy as np
-from interop_cases import HIDDEN, INPUT, LENGTHS, MASK, NUMBERS, TIME, differentiate, draw
+from interop_case import HIDDEN, INPUT, LENGTHS, MASK, TIME, differentiate, draw
+from interop_cases import NAMED_ACTIVATIONS, NUMBERS, POINTS
 
 
 def run_torch(case):
     import torch
-    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
     tensors = lambda tree: jax.tree.map(lambda a: torch.tensor(a, requires_grad=True), tree)
     weights, inputs, state = map(tensors, case.arguments())
-    options = case.options
+    run = run_torch_cell if "layers" not in case.options else run_torch_layers
+    results = run(case.options, weights, inputs, state)
+    cotangents = draw([tuple(leaf.shape) for leaf in results], seed=3)
+    sum((r * torch.tensor(c)).sum() for r, c in zip(results, cotangents, strict=True)).backward()
+    gradients = [tensor.grad for tensor in jax.tree.leaves((weights, inputs, state))]
+    return [tensor.detach().numpy() for tensor in [*results, *gradients]]
+
+
+def run_torch_cell(options, weights, inputs, state):
+    """Two steps."""
+    import torch
+
+    cell = getattr(torch.nn, f"{options['kind']}Cell")(INPUT, HIDDEN, dtype=torch.float64)
+    state = tuple(state) if len(state) == 2 else state[0]
+    for x in inputs:
+        state = torch.func.functional_call(cell, weights, (x, state))
+    state = state if isinstance(state, tuple) else (state,)
+    return [state[0], *state]
+
+
+def run_torch_layers(options, weights, inputs, state):
+    import torch
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
     special = {"nonlinearity": options["nonlinearity"]} if "nonlinearity" in options else {}
     special |= {"proj_size": options["proj"]} if options["proj"] else {}
     module = getattr(torch.nn, options["kind"])(
@@ -38,19 +62,11 @@ def run_torch(case):
         dtype=torch.float64,
         **special,
     )
-
-    def call(inputs, state):
-        packed = pack_padded_sequence(inputs, LENGTHS, batch_first=True, enforce_sorted=False)
-        state = tuple(state) if len(state) == 2 else state[0]
-        outputs, final = torch.func.functional_call(module, weights, (packed, state))
-        outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=TIME)
-        return [outputs, *(final if isinstance(final, tuple) else [final])]
-
-    results = call(inputs, state)
-    cotangents = draw([tuple(leaf.shape) for leaf in results], seed=3)
-    sum((r * torch.tensor(c)).sum() for r, c in zip(results, cotangents, strict=True)).backward()
-    gradients = [tensor.grad for tensor in jax.tree.leaves((weights, inputs, state))]
-    return [tensor.detach().numpy() for tensor in [*results, *gradients]]
+    packed = pack_padded_sequence(inputs, LENGTHS, batch_first=True, enforce_sorted=False)
+    state = tuple(state) if len(state) == 2 else state[0]
+    outputs, final = torch.func.functional_call(module, weights, (packed, state))
+    outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=TIME)
+    return [outputs, *(final if isinstance(final, tuple) else [final])]
 
 
 def run_keras(case):
@@ -62,7 +78,8 @@ def run_keras(case):
     # Keras's own tanh computes in float32 on JAX, whatever the dtype.
     options.setdefault("activation", jax.numpy.tanh)
     weights, inputs, state = case.arguments()
-    mask = None if kernel else MASK
+    # Its scan broadcasts a mask from the left, so for images one with axes of size 1 is needed.
+    mask = MASK.reshape(*MASK.shape, *(1 + len(kernel)) * [1]) if kernel else MASK
     if kernel:
         options["kernel_size"] = kernel
     if make is keras.layers.GRU:
@@ -109,21 +126,25 @@ def run_haiku(case):
 
 
 def run_onnx(case):
+    return run_onnx_layer(case.options, *case.arguments(), LENGTHS)
+
+
+def run_onnx_layer(options, weights, inputs, state, lengths):
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
     to_float32 = lambda a: np.asarray(a, np.float32)
-    weights, inputs, state = jax.tree.map(to_float32, case.arguments())
-    attributes = dict(case.options)
+    weights, inputs, state = jax.tree.map(to_float32, (weights, inputs, state))
+    attributes = dict(options)
     kind = attributes.pop("kind")
-    names = ["X", "W", "R", "B" if "B" in weights else "", "lengths"]
-    fed = {"X": inputs, "lengths": LENGTHS.astype(np.int32)}
-    for name, array in zip(("initial_h", "initial_c"), state, strict=False):
-        names.append(name)
-        fed[name] = array
+    names = ["X", "W", "R", "B" if "B" in weights else "", "" if lengths is None else "lengths"]
+    states = ["initial_h", "initial_c"][: len(state)]
+    fed = {"X": inputs} | ({} if lengths is None else {"lengths": lengths.astype(np.int32)})
+    fed |= dict(zip(states, state, strict=True))
+    names += [*states, *(["P"] if "P" in weights else [])]
     results = ["Y", "Y_h", "Y_c"][: 1 + len(state)]
-    node = helper.make_node(kind, names, results, hidden_size=HIDDEN, **attributes)
+    node = helper.make_node(kind, names, results, hidden_size=state[0].shape[-1], **attributes)
     info = lambda name, array: helper.make_tensor_value_info(
         name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
     )
@@ -142,14 +163,30 @@ def run_onnx(case):
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "layer.onnx")
         onnx.save(model, file)
-        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        threads = onnxruntime.SessionOptions()
+        threads.intra_op_num_threads = 1  # more of them spin while they wait
+        session = onnxruntime.InferenceSession(file, threads, providers=["CPUExecutionProvider"])
         outputs, *final = session.run(results, fed)
     # (time, directions, batch, hidden): ours are side by side in the last axis.
     outputs = np.moveaxis(outputs, 1, 2).reshape(*inputs.shape[:2], -1)
     return [np.asarray(leaf, np.float64) for leaf in (outputs, *final)]
 
 
+def keras_activation(name):
+    import keras
+
+    return keras.activations.get(name)(POINTS)
+
+
+def onnx_activation(name):
+    """One unit without memory, a step a point."""
+    weights = {"W": np.ones((1, 1, 1)), "R": np.zeros((1, 1, 1))}
+    options = {"kind": "RNN", "activations": [name]}
+    return run_onnx_layer(options, weights, POINTS[:, None, None], [np.zeros((1, 1, 1))], None)[0]
+
+
 RUNNERS = {"torch": run_torch, "keras": run_keras, "haiku": run_haiku, "onnx": run_onnx}
+ACTIVATIONS = {"keras": keras_activation, "onnx": onnx_activation}
 
 
 def main():
@@ -164,6 +201,10 @@ def main():
         for case in NUMBERS
         if case.framework in arguments.frameworks
     }
+    for framework, name in NAMED_ACTIVATIONS:
+        if framework in arguments.frameworks:
+            values = ACTIVATIONS[framework](name)
+            vectors[f"{framework}-activation-{name}"] = np.asarray(values, np.float64).ravel()
     arguments.out.parent.mkdir(exist_ok=True)
     np.savez_compressed(arguments.out, **vectors)
 

@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from interop_cases import CASES, HIDDEN, draw
+from interop_case import HIDDEN, draw
+from interop_cases import CASES
 
 NAMED = [case for case in CASES if case.framework in ("torch", "flax", "haiku")]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -59,11 +60,10 @@ def test_a_superfluous_entry(case):
     if case.framework == "onnx":
         return  # its arrays are arguments, so Python refuses
     weights, extra = case.weights(), draw((3, 1), seed=5)
-    name = "`weights[3]`" if isinstance(weights, list) else "extra`"
+    name = "extra`"
     if isinstance(weights, list):
-        weights += (4 - len(weights)) * [extra]
-        if len(case.shapes) < 3:  # then one of the two is taken for a bias
-            name = "`bias`"
+        name = "`bias`" if len(weights) == 2 else "`weights[3]`"
+        weights.append(extra)
     else:
         owner = weights
         while isinstance(next(iter(owner.values())), dict):

@@ -84,7 +84,9 @@ def test_silero_vad():
     frames = audio[starts + np.arange(-64, 512)]
 
     state = np.random.default_rng(1).standard_normal((2, 1, 1, 128)).astype(np.float32)
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # more of them spin while they wait
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     wanted, *final = session.run(None, {"input": frames, "h": state[0], "c": state[1]})
     run = eqx.filter_jit(detect_speech)
     (carry,) = interop.from_torch_state(*state)
@@ -94,11 +96,20 @@ def test_silero_vad():
     for ours, theirs in zip(interop.torch_state((end,)), final, strict=True):
         np.testing.assert_allclose(ours, theirs, **CLOSE)
 
-    pieces = []
+    start, pieces = carry, []
     for piece in np.split(frames, 3):  # as it comes from a microphone
         carry, probabilities = run(weights, RNN(cell), piece, carry)
         pieces.append(probabilities)
     np.testing.assert_allclose(np.concatenate(pieces), wanted, **CLOSE)
+
+    carry, theirs = start, dict(zip("hc", state, strict=True))
+    for frame, probability in zip(frames, wanted, strict=True):  # step by step, states too
+        carry, ours = run(weights, RNN(cell), frame[None], carry)
+        np.testing.assert_allclose(ours[0], probability, **CLOSE)
+        _, *states = session.run(None, {"input": frame[None], **theirs})
+        theirs = dict(zip("hc", states, strict=True))
+        for ours, state in zip(interop.torch_state(carry), states, strict=True):
+            np.testing.assert_allclose(ours, state, **CLOSE)
 
 
 def test_g2p_en(monkeypatch):
@@ -124,6 +135,12 @@ def test_g2p_en(monkeypatch):
         wanted = theirs.gru(letters, letters.shape[1], *matrices)
         hidden, outputs = encoder(letters, return_carry=True)
         np.testing.assert_allclose(outputs, wanted, **CLOSE)
+        if word == "equinox":  # in pieces, as somebody types it, and an end sign
+            carry, pieces = None, []
+            for piece in np.split(letters, 4, axis=1):
+                carry, output = encoder(piece, initial_carry=carry, return_carry=True)
+                pieces.append(output)
+            np.testing.assert_allclose(np.concatenate(pieces, axis=1), wanted, **CLOSE)
 
         their_hidden, sound, sounds = wanted[:, -1], 2, []
         matrices = [theirs.variables[f"dec_{name}"] for name in ("w_ih", "w_hh", "b_ih", "b_hh")]

@@ -26,14 +26,29 @@ def _keras_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jax.nn.gelu(x, approximate=False)
 
 
+def _tanh_shrink(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    return x - jnp.tanh(x)
+
+
+def _hard_shrink(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    return jnp.where(jnp.abs(x) > 0.5, x, 0)
+
+
+def _soft_shrink(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    return jnp.sign(x) * jnp.maximum(jnp.abs(x) - 0.5, 0)
+
+
+# All that map numbers to numbers, and the two softmaxes.
 KERAS: dict[str | None, Callable] = {
     None: linear,
     "celu": jax.nn.celu,
     "elu": jax.nn.elu,
     "exponential": jnp.exp,
     "gelu": _keras_gelu,
+    "hard_shrink": _hard_shrink,
     "hard_sigmoid": jax.nn.hard_sigmoid,
     "hard_silu": jax.nn.hard_silu,
+    "hard_swish": jax.nn.hard_silu,
     "hard_tanh": jax.nn.hard_tanh,
     "keras2_hard_sigmoid": keras2_hard_sigmoid,
     "leaky_relu": _keras_leaky_relu,
@@ -46,11 +61,16 @@ KERAS: dict[str | None, Callable] = {
     "selu": jax.nn.selu,
     "sigmoid": jax.nn.sigmoid,
     "silu": jax.nn.silu,
+    "soft_shrink": _soft_shrink,
     "softmax": jax.nn.softmax,
     "softplus": jax.nn.softplus,
     "softsign": jax.nn.soft_sign,
+    "sparse_plus": jax.nn.sparse_plus,
+    "sparse_sigmoid": jax.nn.sparse_sigmoid,
+    "squareplus": jax.nn.squareplus,
     "swish": jax.nn.silu,
     "tanh": jnp.tanh,
+    "tanh_shrink": _tanh_shrink,
 }
 
 # Those with parameters have ONNX's defaults for them.

@@ -1,5 +1,6 @@
 """What all frameworks' weights share: reading named arrays, gates in another order, new cells."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -26,7 +27,13 @@ def as_weights(owner: str, name: str, value: Any, dtype: DTypeLike | None) -> We
             # NumPy has no bfloat16 of its own, so torch refuses; float32 holds all its numbers.
             is_bfloat16 = str(value.dtype) == "torch.bfloat16"
             value = value.float().numpy().astype(jnp.bfloat16) if is_bfloat16 else value.numpy()
-        value = np.asarray(value)
+        array = np.asarray(value)
+        if array.dtype == object:
+            raise TypeError(
+                f"{owner}: `{name}` must be an array, got {type(value).__name__}. Pass what is in "
+                "it, without boxes around arrays."
+            )
+        value = array
     if not jnp.issubdtype(value.dtype, jnp.floating):
         raise TypeError(
             f"{owner}: `{name}` must be a floating-point array, got {describe(value)}. Quantised "
@@ -43,8 +50,8 @@ def as_weights(owner: str, name: str, value: Any, dtype: DTypeLike | None) -> We
 
 
 def write(array: Any) -> Weights:
-    """A leaf of a cell as a NumPy array."""
-    return array if isinstance(array, Tracer) else np.asarray(array)
+    """A leaf of a cell as a NumPy array of its own: what reads it may want to write to it."""
+    return array if isinstance(array, Tracer) else np.array(array)
 
 
 class Entries:
@@ -103,6 +110,28 @@ class Entries:
                 f"{self.owner}: `{self.prefix}{name}` must not be there, got {describe(array)}: "
                 f"{what} has no such weight. Leave it out if nothing is lost without it."
             )
+
+
+def refuse_nested(
+    owner: str, names: Iterable[str], wanted: str, advice: str, prefix: str = ""
+) -> None:
+    """Where a layer's weights are further down in a model's, says so; `wanted` is a pattern."""
+    found = [re.fullmatch(rf"(|.*?[./]){wanted}", name) for name in names]
+    paths = sorted({match[1] for match in found if match})
+    if paths and "" not in paths:
+        raise ValueError(
+            f"{owner}: the weights must be those of one layer, got a model's, with layers at "
+            f"{', '.join(repr(prefix + path) for path in paths)}. {advice}"
+        )
+
+
+def require(value: Weights, wrong: Any, message: str) -> Weights:
+    """`value`, unless something is wrong; under `jax.jit` that is known only when it runs."""
+    if isinstance(wrong, Tracer):
+        return eqx.error_if(value, wrong, message)
+    if wrong:
+        raise ValueError(message)
+    return value
 
 
 def concatenate(parts: Iterable[Weights]) -> Weights:
@@ -206,8 +235,11 @@ def check_options(owner: str, cell: Any, **wanted: Any) -> None:
         value = getattr(cell, name)
         if value not in (values if isinstance(values, tuple) else (values,)):
             show = lambda v: getattr(v, "__name__", repr(v))
-            choices = map(show, values) if isinstance(values, tuple) else [show(values)]
+            choices = list(map(show, values if isinstance(values, tuple) else [values]))
+            found = show(value)
+            if found in choices:  # another function of that name
+                found = f"that of {value.__module__}"
             raise ValueError(
                 f"{owner}: `{type(cell).__name__}` must have {name}={' or '.join(choices)}, got "
-                f"{show(value)}, which has no counterpart there."
+                f"{found}, which has no counterpart there."
             )

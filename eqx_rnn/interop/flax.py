@@ -20,7 +20,9 @@ from ._entries import (
     check_type,
     concatenate,
     from_kernel,
+    refuse_nested,
     reorder,
+    require,
     shift_forget,
     to_kernel,
     write,
@@ -69,7 +71,7 @@ def from_flax(
     **Arguments:**
 
     - `params`: a linen cell's parameters (`variables["params"]`, and below an `nn.RNN`
-        `["cell"]`), or `nnx.to_pure_dict(nnx.state(cell))`.
+        `["cell"]`), or `nnx.state(cell, nnx.Param)` of nnx, as it is or as a pure dict.
     - `cell`: the cell's class: `"SimpleCell"`, `"LSTMCell"`, `"OptimizedLSTMCell"`, `"GRUCell"`,
         `"MGUCell"` or `"ConvLSTMCell"`.
     - `residual`: a `SimpleCell`'s.
@@ -82,7 +84,13 @@ def from_flax(
     """
     owner = "from_flax"
     check_choice(owner, "cell", cell, TYPES)
-    entries = Entries(owner, _flatten(params), dtype)
+    flat = _flatten(params)
+    kernels = {"hh"}
+    if cell != "ConvLSTMCell":
+        kernels = {_layers(cell, nnx)[1][0] for nnx in (False, True)}
+    advice = "Pass what is there, as `params['cell']`."
+    refuse_nested(owner, flat, f"({'|'.join(kernels)})/kernel", advice)
+    entries = Entries(owner, flat, dtype)
     options: dict[str, Any] = {"activation": activation}
     if cell == "SimpleCell":
         options["residual"] = residual
@@ -153,7 +161,7 @@ def _from_conv(entries: Entries) -> ConvLSTMCell:
 def to_flax(
     cell: Any, flax_cell: str, *, nnx: bool = False, use_bias: bool = True
 ) -> dict[str, dict[str, Weights]]:
-    """The parameters of one of Flax's cells, where `from_flax` reads them.
+    """The parameters of one of Flax's cells, where `from_flax` reads them; nnx's for `nnx.update`.
 
     **Arguments:**
 
@@ -188,11 +196,14 @@ def to_flax(
     bias_n = getattr(cell, "bias_n", None)
     bias_n = None if bias_n is None else write(bias_n)
     if isinstance(cell, GRUCell) and nnx:
-        if bias_n is not None and np.any(bias_n):
-            raise ValueError(
+        if bias_n is not None:
+            message = (
                 f"{owner}: `bias_n` must be 0, got {bias_n}: nnx's GRUCell has no recurrent bias. "
                 "Use linen's."
             )
+            (layer,) = of_hidden
+            kernel = params[layer]["kernel"]
+            params[layer]["kernel"] = require(kernel, (bias_n != 0).any(), message)
     elif isinstance(cell, GRUCell) or (isinstance(cell, MGUCell) and cell.reset_gate):
         zeros = np.zeros(cell.hidden_size, cell.weight_ih.dtype)
         params["hn"]["bias"] = zeros if bias_n is None else bias_n
@@ -218,9 +229,10 @@ def _to_conv(owner: str, cell: Any, use_bias: bool) -> dict[str, dict[str, Weigh
     }
     if use_bias:
         params["ih"]["bias"], params["hh"]["bias"] = bias, np.zeros(bias.shape, bias.dtype)
-    elif np.any(bias):
-        raise ValueError(
+    else:
+        message = (
             f"{owner}: `bias` must be 1 for the forget gate and 0 for the others with "
             "use_bias=False: that is all that Flax's ConvLSTMCell then adds. Leave it out."
         )
+        params["hh"]["kernel"] = require(params["hh"]["kernel"], (bias != 0).any(), message)
     return params

@@ -78,6 +78,11 @@ def from_haiku(
         if wanted(name)
         for key, value in module.items()
     }
+    if not flat:
+        raise ValueError(
+            f"{owner}: `prefix` must be the path of one {cell}, got {prefix!r} for parameters of "
+            f"{sorted(params)}. Pass its path, without a slash at its end."
+        )
     entries = Entries(owner, flat, dtype, start if parts else f"{start}/")
     readers = {
         "LSTM": _from_lstm,

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import DTypeLike
 
 from ..base import RNNCellBase
@@ -57,7 +58,8 @@ def from_keras(
     - `cell`: the layer's class: `"SimpleRNN"`, `"LSTM"`, `"GRU"`, `"ConvLSTM1D"`, `"ConvLSTM2D"`,
         `"ConvLSTM3D"`, `"CuDNNLSTM"` or `"CuDNNGRU"`. Weights that a CuDNN layer saved stay in its
         memory layout, whatever loads them later: only the length of the bias tells.
-    - `activation`, `recurrent_activation`: the layer's, by Keras 3's names, or any callable. What
+    - `activation`, `recurrent_activation`: the layer's, by Keras 3's names, or any callable.
+        (Names rather than Keras's own functions: only ours can go on to other frameworks.) What
         Keras 1 and 2 called `"hard_sigmoid"` is `"keras2_hard_sigmoid"` here.
     - `reset_after`: a GRU's. The shape of the bias shows it; without a bias it must be told.
     - `strides`, `padding`, `dilation_rate`: a ConvLSTM's, with Keras's defaults. Inputs are
@@ -68,8 +70,14 @@ def from_keras(
     """
     owner = "from_keras"
     check_choice(owner, "cell", cell, CELLS)
-    names = [*NAMES, *(f"weights[{k}]" for k in range(3, len(weights)))]
-    entries = Entries(owner, dict(zip(names, weights, strict=False)), dtype)
+    if len(weights) > len(NAMES):
+        raise ValueError(
+            f"{owner}: `weights[3]` must not be there, got {len(weights)} arrays, that one of "
+            f"shape {np.shape(weights[3])}: a layer has kernel, recurrent kernel and bias. Pass "
+            "one layer's, and of a `Bidirectional` layer the first half for the forward cell and "
+            "the second half for the backward one."
+        )
+    entries = Entries(owner, dict(zip(NAMES, weights, strict=False)), dtype)
     functions: dict[str, Any] = {
         "activation": find_activation(owner, "activation", activation, KERAS)
     }

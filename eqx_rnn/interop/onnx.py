@@ -8,7 +8,7 @@ from jaxtyping import DTypeLike
 
 from ..base import RNNCellBase
 from ..bidirectional import Bidirectional
-from ..cells import GRUCell, LSTMCell, SimpleCell
+from ..cells import GRUCell, LSTMCell, PeepholeLSTMCell, SimpleCell
 from ..rnn import RNN
 from ._activations import ONNX, find_activation
 from ._entries import (
@@ -28,7 +28,7 @@ from ._entries import (
 # ONNX's gates i, o, f, c and z, r, h in our letters.
 ORDERS = {"LSTM": "iofg", "GRU": "zrn", "RNN": "h"}
 OURS = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}
-TYPES = {"LSTM": LSTMCell, "GRU": GRUCell, "RNN": SimpleCell}
+KINDS = {LSTMCell: "LSTM", PeepholeLSTMCell: "LSTM", GRUCell: "GRU", SimpleCell: "RNN"}
 DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 
@@ -58,8 +58,8 @@ def from_onnx(
     - `direction`, `linear_before_reset`, `activations`, `clip`, `input_forget`: the node's
         attributes, with ONNX's defaults. Names of activations stand for ONNX's default parameters
         (`"HardSigmoid"` is clip(0.2 x + 0.5, 0, 1)); pass a callable for others.
-    - `P`: an LSTM's peepholes. Ours has none, so they must be `None` or 0, as must `clip` and
-        `input_forget`.
+    - `P`: an LSTM's peepholes: with them, zeros too, it is a `PeepholeLSTMCell`. (No cell of ours
+        has `clip` and `input_forget`, which must be `None` and 0.)
     - `time_major`: of the layer. (ONNX's default `layout` is time-major.)
     - `dtype`: what to cast the weights to; `None` keeps theirs.
 
@@ -72,7 +72,7 @@ def from_onnx(
     if clip or input_forget:
         raise ValueError(
             f"{owner}: `clip` and `input_forget` must be left out, got {clip} and {input_forget}: "
-            f"{TYPES[kind].__name__} has no such option."
+            "no cell here has such an option."
         )
     if linear_before_reset and kind != "GRU":
         raise ValueError(f"{owner}: `linear_before_reset` is a GRU's: leave it out for {kind!r}.")
@@ -85,10 +85,9 @@ def from_onnx(
     rows = num_gates * hidden
     recurrent, weight = entries.take("R", num, rows, hidden), entries.take("W", num, rows, "input")
     biases = entries.take("B", num, 2 * rows) if B is not None else num * [None]
-    if kind == "LSTM" and P is not None and np.any(entries.take("P", num, 3 * hidden)):
-        raise ValueError(
-            f"{owner}: `P` must be None or 0, got other numbers: LSTMCell has no peepholes."
-        )
+    peepholes = num * [None]
+    if kind == "LSTM" and P is not None:
+        peepholes = entries.take("P", num, 3 * hidden)
     entries.finish(f"ONNX's {kind}")
     names = DEFAULTS[kind] if activations is None else tuple(activations)
     names = num * names if activations is None else names
@@ -105,6 +104,7 @@ def from_onnx(
             weight[k],
             recurrent[k],
             biases[k],
+            peepholes[k],
             functions[k * len(DEFAULTS[kind]) : (k + 1) * len(DEFAULTS[kind])],
             bool(linear_before_reset),
         )
@@ -118,11 +118,15 @@ def _read_cell(
     weight: Weights,
     recurrent: Weights,
     bias: Weights | None,
+    peephole: Weights | None,
     functions: list[Callable],
     linear_before_reset: bool,
 ) -> RNNCellBase:
     to_ours = lambda stack: reorder(stack, ORDERS[kind], OURS[kind])
     arrays = {"weight_ih": to_ours(weight), "weight_hh": to_ours(recurrent)}
+    make = {"LSTM": LSTMCell, "GRU": GRUCell, "RNN": SimpleCell}[kind]
+    if peephole is not None:
+        make, arrays["weight_ph"] = PeepholeLSTMCell, reorder(peephole, "iof", "ifo")
     options: dict[str, Any] = {"activation": functions[-1]}
     if kind != "RNN":
         options["gate_activation"] = functions[0]
@@ -140,21 +144,22 @@ def _read_cell(
             arrays["bias"], arrays["bias_n"] = merge_gru_biases(of_input, of_hidden)
         else:
             arrays["bias"] = of_input + of_hidden
-    return build(TYPES[kind], weight.shape[1], recurrent.shape[1], weights=arrays, **options)
+    return build(make, weight.shape[1], recurrent.shape[1], weights=arrays, **options)
 
 
 def to_onnx(module: Any) -> tuple[str, dict[str, Weights], dict[str, Any]]:
-    """The operator, its inputs `W`, `R`, `B` by name, and its attributes.
+    """The operator, its inputs `W`, `R`, `B`, `P` by name, and its attributes.
 
     **Arguments:**
 
-    - `module`: an `LSTMCell`, `GRUCell` or `SimpleCell`, or an `RNN` or `Bidirectional` over them.
+    - `module`: an `LSTMCell`, `PeepholeLSTMCell`, `GRUCell` or `SimpleCell`, or an `RNN` or
+        `Bidirectional` over them.
 
     `onnx.helper.make_node(operator, ..., **attributes)` takes what this returns. Activations must
     be among those that ONNX names.
     """
     owner = "to_onnx"
-    check_type(owner, "module", module, (RNN, Bidirectional, *TYPES.values()))
+    check_type(owner, "module", module, (RNN, Bidirectional, *KINDS))
     cells: list[Any]
     if isinstance(module, Bidirectional):
         if module.merge != "concat":
@@ -174,8 +179,8 @@ def to_onnx(module: Any) -> tuple[str, dict[str, Weights], dict[str, Any]]:
     else:
         cells, direction = [module], "forward"
     for cell in cells:
-        check_type(owner, "cell", cell, TYPES.values())
-    (kind,) = [name for name, cell_type in TYPES.items() if isinstance(cells[0], cell_type)]
+        check_type(owner, "cell", cell, KINDS)
+    kind = KINDS[type(cells[0])]
     traits = [_traits(cell) for cell in cells]
     if traits[0] != traits[-1]:
         raise ValueError(
@@ -213,9 +218,12 @@ def _write_cell(owner: str, kind: str, cell: Any) -> dict[str, Weights]:
     to_theirs = lambda stack: reorder(write(stack), OURS[kind], ORDERS[kind])
     if kind == "RNN":
         check_options(owner, cell, residual=False)
-    if kind == "LSTM":
+    peephole = getattr(cell, "weight_ph", None)
+    if kind == "LSTM" and peephole is None:
         check_options(owner, cell, proj_size=None)
     arrays = {"W": to_theirs(cell.weight_ih), "R": to_theirs(cell.weight_hh)}
+    if peephole is not None:
+        arrays["P"] = reorder(write(peephole), "ifo", "iof")
     if cell.bias is None:
         return arrays
     if kind == "GRU" and cell.reset_after:

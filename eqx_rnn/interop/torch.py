@@ -22,6 +22,7 @@ from ._entries import (
     check_options,
     check_type,
     merge_gru_biases,
+    refuse_nested,
     split_gru_biases,
     write,
 )
@@ -66,6 +67,8 @@ def from_torch(
             f"{owner}: `prefix` must be what the names of some entries start with, got "
             f"{prefix!r} for {', '.join(state_dict) or 'no entries'}."
         )
+    advice = "Pass one of these as `prefix`."
+    refuse_nested(owner, inside, r"weight_hh(_l0)?", advice, prefix)
     entries = Entries(owner, inside, dtype, prefix)
     is_cell = entries.any(lambda name: re.fullmatch(r"(weight|bias)_(ih|hh)", name) is not None)
     directions = ["_reverse"] if entries.any(lambda name: name.endswith("_reverse")) else []
@@ -157,7 +160,9 @@ def to_torch(module: Any) -> dict[str, Weights]:
         `Bidirectional` or a `Stacked` of them, all of one kind and size, for torch's layers.
 
     The bias is torch's `bias_ih`; `bias_hh` is 0, but for a GRU's `b_hn`.
-    `{name: torch.from_numpy(array) for name, array in ...}` is what `load_state_dict` takes.
+    `{name: torch.from_numpy(array) for name, array in ...}` is what `load_state_dict` takes. (For
+    bfloat16, which torch cannot read from NumPy, `torch.from_numpy(array.astype("float32"))`:
+    `load_state_dict` casts it back, and all its numbers are there.)
     """
     owner = "to_torch"
     check_type(owner, "module", module, (*TYPES.values(), RNN, Bidirectional, Stacked))

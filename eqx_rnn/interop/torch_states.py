@@ -1,10 +1,14 @@
 """States of PyTorch's recurrent modules."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import DTypeLike
 
+from .._checks import describe_tree
 from ..cells import LSTMCarry
 from ._entries import as_weights, concatenate, write
 
@@ -23,7 +27,17 @@ def from_torch_state(
     (A cell's state is no such stack: `LSTMCarry(h, c)`, or `h` itself.)
     """
     owner = "from_torch_state"
+    if isinstance(h_n, tuple):
+        raise TypeError(
+            f"{owner}: `h_n` must be an array, got a tuple of {len(h_n)}. Pass `*state` for a pair "
+            "`state = (h_n, c_n)`."
+        )
     h_n = as_weights(owner, "h_n", h_n, dtype)
+    if h_n.ndim < 2:
+        raise ValueError(
+            f"{owner}: `h_n` must have shape (layers*directions, *batch, size), got {h_n.shape}. "
+            "A cell's state needs no function: pass `LSTMCarry(h, c)`, or `h` itself."
+        )
     parts = [jnp.asarray(h) for h in h_n]
     if c_n is not None:
         c_n = as_weights(owner, "c_n", c_n, dtype)
@@ -42,11 +56,27 @@ def from_torch_state(
     return tuple(zip(parts[::2], parts[1::2], strict=True))
 
 
-def torch_state(carry: tuple[Any, ...]) -> Any:
-    """torch's `(h_n, c_n)`, or `h_n` alone without LSTMs, from the carry of a `Stacked`."""
-    is_pair = lambda part: isinstance(part, tuple) and not isinstance(part, LSTMCarry)
-    parts = [part for layer in carry for part in (layer if is_pair(layer) else (layer,))]
+def torch_state(carry: Any) -> Any:
+    """torch's `(h_n, c_n)`, or `h_n` alone without LSTMs, from the carry of a `Stacked`.
+
+    That of an `RNN` or a `Bidirectional` is the state of one layer.
+    """
+    parts = list(_parts(carry))
+    kinds = {describe_tree(part) for part in parts}
+    if len(kinds) != 1 or not isinstance(parts[0], LSTMCarry | np.ndarray | jax.Array):
+        raise ValueError(
+            "torch_state: `carry` must be that of a `Stacked` with one kind and size of layers, "
+            f"all `LSTMCarry` or all arrays, got {describe_tree(carry)}. torch has no other."
+        )
     stack = lambda arrays: concatenate(write(array)[None] for array in arrays)
-    if not all(isinstance(part, LSTMCarry) for part in parts):
+    if not isinstance(parts[0], LSTMCarry):
         return stack(parts)
     return stack(part.hidden for part in parts), stack(part.cell for part in parts)
+
+
+def _parts(carry: Any) -> Iterator[Any]:
+    if type(carry) not in (tuple, list):
+        yield carry
+    else:
+        for part in carry:
+            yield from _parts(part)
