@@ -77,9 +77,7 @@ class Run:
             self._drawing = hoist(self._update_by_key, [key], *at_one_step)
             self.drawn = jax.eval_shape(self._drawing.prepare, [key])
         update = jax.make_jaxpr(self.update, return_shape=True)
-        closed, (new_carry, self.outputs) = update(
-            self.weights, self.carry, self.gates, self.drawn
-        )
+        closed, (new_carry, self.outputs) = update(self.weights, self.carry, self.gates, self.drawn)
 
         ends = [None if isinstance(v, Literal) else v for v in closed.jaxpr.outvars]
         num_carries = len(jax.tree.leaves(new_carry))
