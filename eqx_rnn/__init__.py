@@ -7,11 +7,19 @@ from jaxtyping import install_import_hook
 from . import _typecheck as _typecheck
 
 # Every annotated shape of the package is checked when a function runs (under `jit`: is traced).
-with install_import_hook("eqx_rnn", "eqx_rnn._typecheck.typecheck"):
-    from . import interop as interop
+_checked = lambda: install_import_hook("eqx_rnn", "eqx_rnn._typecheck.typecheck")
+
+with _checked():
     from .base import FactoredCell as FactoredCell
     from .base import RNNCellBase as RNNCellBase
     from .base import SequentialCell as SequentialCell
+
+# But not in here: what `RNN` passes on has been checked, and to check it again in every function
+# on the way took half of the time of tracing.
+from . import scan as scan
+
+with _checked():
+    from . import interop as interop
     from .bidirectional import Bidirectional as Bidirectional
     from .cells import AntisymmetricRNNCell as AntisymmetricRNNCell
     from .cells import ConvGRUCell as ConvGRUCell

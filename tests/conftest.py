@@ -6,6 +6,7 @@ import jax
 import jaxlib
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 8)  # for the tests of a batch that is spread
 
 # Most of the suite's time is XLA compiling small programs that run once. Without optimising, with
 # the older emitters of fused loops, and one LLVM module a program, a third of that remains.

@@ -46,13 +46,14 @@ def backward(
         go_back = back_through_a_chunk(run, parts, initial, wanted.inputs)
 
         def chunk(state: Any, xs: Any, advance: Any = advance, go_back: Callable = go_back):
-            x, steps, (edge, carries, gates), d_carries, d_outputs = xs
+            x, steps, (edge, carries, gates, drawn), d_carries, d_outputs = xs
             if advance is not None:
-                _, (carries, gates, _) = advance(edge, x, steps)
+                _, (carries, gates, drawn, _) = advance(edge, x, steps)
             starts = shift(edge, carries, run.reverse)
             if steps.resets is not None:
                 starts = jax.vmap(lambda r, c: select(r, initial, c))(steps.resets, starts)
-            return go_back(state, x, (starts, gates, steps, d_carries, d_outputs))
+            steps = steps._replace(keys=None)
+            return go_back(state, x, (starts, gates, steps, drawn, d_carries, d_outputs))
 
         xs = *piece.cut((inputs, steps)), kept, *piece.cut((d_carries, d_outputs))
         state = d_carry, d_initial, parts.zeros
@@ -131,12 +132,12 @@ def back_through_a_chunk(run: Run, parts: Parts, initial: Any, inputs_wanted: bo
 
     def step(state: Any, xs: Any):
         d_new, d_initial, total = state
-        start, gates, (valid, reset, key), d_carry, d_output = xs
+        start, gates, (valid, reset, _), drawn, d_carry, d_output = xs
         d_new = add(d_new, d_carry)
         d_held = None if valid is None else select(~valid, d_new, 0)
         d_new, d_output = select(valid, (d_new, d_output), 0)
 
-        update = lambda some, start, gates: parts.update(some, start, gates, key)
+        update = lambda some, start, gates: parts.update(some, start, gates, drawn)
         _, pull = jax.vjp(update, parts.update.some, start, gates)
         d_some, d_start, d_gates = pull((d_new, fill(d_output, run.outputs)))
         _, pull = jax.vjp(parts.hidden_at_one_step, start)

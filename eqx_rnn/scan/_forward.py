@@ -18,13 +18,14 @@ class Saved(NamedTuple):
     """What the backward pass needs of one piece of the time axis, by chunk.
 
     - `edges`: `(number, ...)`, the carry before each chunk.
-    - `carries`, `gates`: `(number, size, ...)`, after and in each step; `None` if they are to be
-        computed again.
+    - `carries`, `gates`, `drawn`: `(number, size, ...)`, after and in each step; `None` if they are
+        to be computed again.
     """
 
     edges: PyTree[Array]
     carries: PyTree[Array] | None
     gates: PyTree[Array] | None
+    drawn: list[Array] | None
 
 
 def forward(
@@ -42,10 +43,12 @@ def forward(
 
         def chunk(carry: PyTree[Array], xs: Any, advance: Callable = advance):
             x, steps = xs
-            new_carry, (carries, gates, outputs) = advance(carry, x, steps)
+            new_carry, (carries, gates, drawn, outputs) = advance(carry, x, steps)
             outputs = jax.tree.leaves(outputs)
             outputs = [y if copy is None else None for y, copy in zip(outputs, copies, strict=True)]
-            kept = Saved(carry, *((carries, gates) if keep else (None, None))) if save else None
+            kept = None
+            if save:
+                kept = Saved(carry, *((carries, gates, drawn) if keep else 3 * (None,)))
             return new_carry, (kept, carries if run.all_carries else None, outputs)
 
         xs = piece.cut((inputs, steps))
@@ -63,7 +66,7 @@ def forward(
 
 
 def through_a_chunk(run: Run, weights: list[Array], initial: Any, size: int) -> Callable:
-    """`(carry, inputs, steps) -> (new carry, (carries, gates, outputs))` of `size` steps."""
+    """`(carry, inputs, steps) -> (new carry, (carries, gates, drawn, outputs))` of `size` steps."""
 
     def ready(part: str, size: int | None = None) -> Callable:
         prepare, call, _ = run.hoisted(part, size)
@@ -75,15 +78,19 @@ def through_a_chunk(run: Run, weights: list[Array], initial: Any, size: int) -> 
     update = ready("update")
 
     def step(carry: PyTree[Array], xs: Any):
-        from_input, (valid, reset, key) = xs
+        from_input, (valid, reset, _), drawn = xs
         start = carry if reset is None else select(reset, initial, carry)
         gates = add_gates(from_input, project_hidden(start))
-        new_carry, outputs = update(start, gates, key)
+        new_carry, outputs = update(start, gates, drawn)
         new_carry = select(valid, new_carry, carry)
         return new_carry, (new_carry, gates, outputs)
 
     def advance(carry: PyTree[Array], inputs: Array, steps: Steps):
-        xs = project_input(inputs), steps
-        return lax.scan(step, carry, xs, reverse=run.reverse, unroll=run.unroll)
+        drawn = run.draw(steps.keys)
+        xs = project_input(inputs), steps._replace(keys=None), drawn
+        new_carry, (carries, gates, outputs) = lax.scan(
+            step, carry, xs, reverse=run.reverse, unroll=run.unroll
+        )
+        return new_carry, (carries, gates, drawn, outputs)
 
     return advance

@@ -14,7 +14,7 @@ from ._products import evaluate
 class Hoisted(NamedTuple):
     """`function(parameters, *args)` as `call(prepare(parameters), *args)`.
 
-    - `prepare`: all that needs no `args`: from the parameters to a list of arrays.
+    - `prepare`: all that needs parameters and no `args`: from the parameters to a list of arrays.
     - `call`: the rest.
     - `sources`: for each prepared array, the indices of the parameters that it comes from.
 
@@ -41,10 +41,10 @@ def hoist(function: Callable[..., PyTree], parameters: Sequence[Any], *examples:
         if all(v in known for v in read):
             known.update((v, set().union(*(known[v] for v in read))) for v in equation.outvars)
             before.append(equation)
-        else:
-            inside.append(equation)
+        if not any(known.get(v) for v in equation.outvars):
+            inside.append(equation)  # also what comes from constants alone: the compiler's work
     read = [v for equation in inside for v in equation.invars] + list(jaxpr.outvars)
-    crossing = list(dict.fromkeys(v for v in read if not isinstance(v, Literal) and v in known))
+    crossing = list(dict.fromkeys(v for v in read if not isinstance(v, Literal) and known.get(v)))
 
     names = jaxpr.debug_info.with_unknown_names()
     first = jaxpr.replace(
@@ -56,7 +56,7 @@ def hoist(function: Callable[..., PyTree], parameters: Sequence[Any], *examples:
     )
     second = jaxpr.replace(
         constvars=[],
-        invars=[*crossing, *jaxpr.invars[num_parameters:]],
+        invars=[*jaxpr.constvars, *crossing, *jaxpr.invars[num_parameters:]],
         eqns=inside,
         debug_info=names,
     )
@@ -67,6 +67,6 @@ def hoist(function: Callable[..., PyTree], parameters: Sequence[Any], *examples:
         return list(lax.optimization_barrier(ready))
 
     def call(ready: Sequence[Array], *args: PyTree) -> PyTree:
-        return tree.unflatten(evaluate(second, *ready, *jax.tree.leaves(args)))
+        return tree.unflatten(evaluate(second, *closed.consts, *ready, *jax.tree.leaves(args)))
 
     return Hoisted(prepare, call, [known[v] for v in crossing])

@@ -20,8 +20,11 @@ from jaxtyping import Array
 from ._linear import linear
 
 
-def evaluate(jaxpr: Jaxpr, *args: Array) -> list[Array]:
-    """A jaxpr's outputs, its products `rows @ weight` being those of this file."""
+def evaluate(jaxpr: Jaxpr, *args: Any) -> list[Any]:
+    """A jaxpr's outputs, its products `rows @ weight` being those of this file.
+
+    Constants among the arguments may be arrays of NumPy.
+    """
     values: dict[Any, Any] = dict(zip(jaxpr.invars, args, strict=True))
     variables = lambda atoms: [v for v in atoms if not isinstance(v, Literal)]
     needed = set(variables(jaxpr.outvars)).union(*(variables(e.invars) for e in jaxpr.eqns))
@@ -60,7 +63,7 @@ def _is_rows_times_weight(equation: Any) -> bool:
     )
 
 
-def _product(rows: Array, weight: Array, precision: Any) -> Array:
+def _product(rows: Any, weight: Any, precision: Any) -> Array:
     dot = functools.partial(lax.dot_general, precision=precision)
     leading = tuple(range(rows.ndim - 1))
 

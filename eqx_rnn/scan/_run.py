@@ -34,8 +34,9 @@ class Run:
     """One cell and one set of shapes. Holds no arrays: JAX must see all that it transforms.
 
     - `project_input(weights, inputs)`, `project_hidden(weights, carry)`, `update(weights, carry,
-        gates, key)`: the cell's three parts as functions of its arrays, parameters first.
-    - `carry`, `input`, `key`, `from_input`, `from_hidden`, `gates`, `outputs`: structure, shapes
+        gates, drawn)`: the cell's three parts as functions of its arrays, parameters first.
+    - `draw(keys)`: what `update` draws, of many steps at once.
+    - `carry`, `input`, `drawn`, `from_input`, `from_hidden`, `gates`, `outputs`: structure, shapes
         and dtypes at one step.
     - `copies`: for each leaf of the outputs, which leaf of the new carry it is, if one.
     - `applies`: whether the fast engine can run this cell, which it cannot if there are integers
@@ -66,12 +67,17 @@ class Run:
         self.weights = [struct(a) for part in self.take_apart(cell) for a in part]
         self.carry = jax.tree.map(struct, carry)
         self.input = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
-        self.key = None if keys is None else jax.ShapeDtypeStruct(keys.shape[1:], keys.dtype)
         self.from_input = jax.eval_shape(self.project_input, self.weights, self.input)
         self.from_hidden = jax.eval_shape(self.project_hidden, self.weights, self.carry)
         self.gates = jax.eval_shape(add_gates, self.from_input, self.from_hidden)
+        self._drawing, self.drawn = None, None
+        if keys is not None:
+            key = jax.ShapeDtypeStruct(keys.shape[1:], keys.dtype)
+            at_one_step = self.weights, self.carry, self.gates
+            self._drawing = hoist(self._update_by_key, [key], *at_one_step)
+            self.drawn = jax.eval_shape(self._drawing.prepare, [key])
         update = jax.make_jaxpr(self.update, return_shape=True)
-        closed, (new_carry, self.outputs) = update(self.weights, self.carry, self.gates, self.key)
+        closed, (new_carry, self.outputs) = update(self.weights, self.carry, self.gates, self.drawn)
 
         ends = [None if isinstance(v, Literal) else v for v in closed.jaxpr.outvars]
         num_carries = len(jax.tree.leaves(new_carry))
@@ -99,7 +105,7 @@ class Run:
             examples = {
                 "project_input": (self.input,),
                 "project_hidden": (self.carry,),
-                "update": (self.carry, self.gates, self.key),
+                "update": (self.carry, self.gates, self.drawn),
             }[part]
             examples = examples if size is None else many(examples, size)
             self._hoisted[part, size] = hoist(getattr(self, part), self.weights, *examples)
@@ -125,9 +131,21 @@ class Run:
         return self.put_together(weights).project_hidden(carry)
 
     def update(
-        self, weights: list[Array], carry: PyTree[Array], gates: PyTree[Array], key: Any
+        self, weights: list[Array], carry: PyTree[Array], gates: PyTree[Array], drawn: Any
     ) -> tuple[PyTree[Array], PyTree[Array]]:
-        return self.put_together(weights).update(carry, gates, key=key)
+        if self._drawing is None:
+            return self.put_together(weights).update(carry, gates)
+        return self._drawing.call(drawn, weights, carry, gates)
+
+    def draw(self, keys: Array | None) -> list[Array] | None:
+        if self._drawing is None:
+            return None
+        return jax.vmap(lambda key: self._drawing.prepare([key]))(keys)
+
+    def _update_by_key(
+        self, keys: list[Array], weights: list[Array], carry: PyTree[Array], gates: PyTree[Array]
+    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        return self.put_together(weights).update(carry, gates, key=keys[0])
 
 
 def struct(a: Any) -> jax.ShapeDtypeStruct:

@@ -1,0 +1,56 @@
+"""A batch spread over several devices: the same numbers, and nothing but gradients is exchanged.
+
+A convolution merges time and batch, for which XLA gathers the inputs.
+"""
+
+import re
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASES
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import eqx_rnn
+
+BY_NAME = {case.name: case for case in CASES}
+EXACT = dict(rtol=1e-10, atol=1e-10)
+MOVES = "all-gather|all-to-all|collective-permute|reduce-scatter"
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint": 3}], ids=str)
+@pytest.mark.parametrize("name", ["lstm", "gru", "conv-lstm-1d"])
+def test_a_batch_over_devices(name, options):
+    case = BY_NAME[name]
+    rnn = eqx_rnn.RNN(case.cell(), **options)
+    rng = np.random.default_rng(0)
+    resets = jnp.asarray(rng.random((8, 9)) < 0.2)
+    mask = jnp.asarray(np.arange(9) < rng.integers(0, 10, (8, 1)))
+
+    def run(rnn, xs, mask, resets):
+        def loss(rnn):
+            carry, ys = rnn(xs, mask=mask, resets=resets, return_carry=True)
+            return jnp.sum(jnp.sin(ys)), (carry, ys)
+
+        return eqx.filter_value_and_grad(loss, has_aux=True)(rnn)
+
+    arrays = case.inputs(8, 9), mask, resets
+    expected = eqx.filter_jit(run)(rnn, *arrays)
+
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
+    spread = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("batch")))
+    weights, static = eqx.partition(rnn, eqx.is_array)
+    weights = jax.device_put(weights, NamedSharding(mesh, PartitionSpec()))
+    compiled = jax.jit(lambda w, *rest: run(eqx.combine(w, static), *rest)).lower(weights, *spread)
+    compiled = compiled.compile()
+    results = compiled(weights, *spread)
+
+    (_, (_, ys)), _ = results
+    assert ys.sharding.spec[0] == "batch"
+    if case.cell().num_feature_dims == 1:
+        assert not re.findall(MOVES, compiled.as_text())
+        assert "all-reduce" in compiled.as_text()
+    for a, b in zip(jax.tree.leaves(results), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, **EXACT)
