@@ -1,25 +1,22 @@
 """Recurrent neural networks for Equinox."""
 
 from importlib.metadata import version
+from pkgutil import iter_modules
 
 from jaxtyping import install_import_hook
 
 from . import _typecheck as _typecheck
 
-# Every annotated shape of the package is checked when a function runs (under `jit`: is traced).
-_checked = lambda: install_import_hook("eqx_rnn", "eqx_rnn._typecheck.typecheck")
+# Every annotated shape is checked when a function runs (under `jit`: is traced). But not in `scan`:
+# what it is given has been checked, and to check it in each of its functions again took half of
+# the time of tracing.
+_checked = [m.name for m in iter_modules(__path__, "eqx_rnn.") if m.name != "eqx_rnn.scan"]
 
-with _checked():
+with install_import_hook(_checked, "eqx_rnn._typecheck.typecheck"):
+    from . import interop as interop
     from .base import FactoredCell as FactoredCell
     from .base import RNNCellBase as RNNCellBase
     from .base import SequentialCell as SequentialCell
-
-# But not in here: what `RNN` passes on has been checked, and to check it again in every function
-# on the way took half of the time of tracing.
-from . import scan as scan
-
-with _checked():
-    from . import interop as interop
     from .bidirectional import Bidirectional as Bidirectional
     from .cells import AntisymmetricRNNCell as AntisymmetricRNNCell
     from .cells import ConvGRUCell as ConvGRUCell

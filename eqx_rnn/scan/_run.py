@@ -138,9 +138,8 @@ class Run:
         return self._drawing.call(drawn, weights, carry, gates)
 
     def draw(self, keys: Array | None) -> list[Array] | None:
-        if self._drawing is None:
-            return None
-        return jax.vmap(lambda key: self._drawing.prepare([key]))(keys)
+        drawing = self._drawing
+        return None if drawing is None else jax.vmap(lambda key: drawing.prepare([key]))(keys)
 
     def _update_by_key(
         self, keys: list[Array], weights: list[Array], carry: PyTree[Array], gates: PyTree[Array]
