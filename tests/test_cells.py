@@ -1,4 +1,4 @@
-"""Each cell by itself: every test runs over the whole table of cases."""
+"""Each cell by itself: the tests run over the table of cases."""
 
 import dataclasses
 import inspect
@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, weights
+from cases import CASES, FEW_CASES, weights
 from jax.test_util import check_grads
 from jaxtyping import jaxtyped
 
 import eqx_rnn
 
-pytestmark = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+all_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+few_cases = pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
 
 
 def assert_trees_close(a, b, **tolerance):
@@ -29,6 +30,7 @@ def assert_leaves_close(tree, leaves, **tolerance):
         np.testing.assert_allclose(x, y, **tolerance)
 
 
+@all_cases
 def test_values_over_several_steps(case):
     cell = case.cell()
     xs, carry = case.inputs(3), case.carry(cell)
@@ -41,6 +43,7 @@ def test_values_over_several_steps(case):
         assert_leaves_close(carry, state, rtol=1e-12, atol=1e-12)
 
 
+@few_cases
 def test_gradients_agree_with_finite_differences(case):
     cell = case.cell()
     params, static = eqx.partition(cell, eqx.is_array)
@@ -55,12 +58,14 @@ def test_gradients_agree_with_finite_differences(case):
     check_grads(two_steps, args, order=1, modes=("fwd", "rev"), eps=1e-5, rtol=1e-6)
 
 
+@all_cases
 def test_jit_equals_eager(case):
     cell = case.cell()
     args = case.carry(cell, 2), case.inputs(2)
     assert_trees_close(eqx.filter_jit(cell)(*args), cell(*args), rtol=1e-12, atol=1e-12)
 
 
+@few_cases
 def test_any_number_of_batch_axes(case):
     """0, 1 and 3 batch axes, `vmap` and a loop agree."""
     cell = case.cell()
@@ -77,6 +82,7 @@ def test_any_number_of_batch_axes(case):
         assert_trees_close(single, expected, rtol=1e-12, atol=1e-12)
 
 
+@all_cases
 @pytest.mark.parametrize(
     ("weight_dtype", "input_dtype"),
     [
@@ -105,6 +111,7 @@ def test_carry_is_fixed(case, weight_dtype, input_dtype):
     assert all(leaf.dtype == weight_dtype for leaf in weights)
 
 
+@all_cases
 def test_initialize_carry_reads_only_shape_and_dtype(case):
     cell = case.cell()
     x = case.inputs(2)
@@ -121,6 +128,7 @@ def test_initialize_carry_reads_only_shape_and_dtype(case):
         assert all(np.all(leaf == 0) for leaf in leaves)
 
 
+@all_cases
 def test_carry_init_is_used(case):
     init = jax.nn.initializers.normal()
     cell = case.make(carry_init=init, key=jax.random.key(0))
@@ -133,6 +141,7 @@ def test_carry_init_is_used(case):
         cell.initialize_carry(None, sample)
 
 
+@all_cases
 def test_numpy_in(case):
     cell = case.cell()
     carry, x = case.carry(cell, 2), case.inputs(2)
@@ -140,6 +149,7 @@ def test_numpy_in(case):
     assert_trees_close(cell(*as_numpy), cell(carry, x), rtol=0)
 
 
+@all_cases
 def test_serialisation_round_trip(case):
     cell, other = case.cell(), case.cell(seed=7)
     buffer = io.BytesIO()
@@ -148,6 +158,7 @@ def test_serialisation_round_trip(case):
     assert eqx.tree_equal(eqx.tree_deserialise_leaves(buffer, other), cell)
 
 
+@all_cases
 def test_only_arrays_are_leaves(case):
     """And rates and the flag of inference mode, as in `eqx.nn.Dropout`."""
     cell = case.cell()
@@ -158,6 +169,7 @@ def test_only_arrays_are_leaves(case):
     hash(jax.tree.structure(cell))  # and all else is hashable, so `jit` can compare it
 
 
+@all_cases
 def test_annotated_field_shapes_are_true(case):
     @jaxtyped(typechecker=None)
     def check(self):
@@ -171,6 +183,7 @@ def test_annotated_field_shapes_are_true(case):
     check(case.cell())
 
 
+@all_cases
 def test_docstring_has_equations_shapes_and_source(case):
     doc = inspect.getdoc(type(case.cell()))
     assert re.search(r"^    [hy]'.* = .+", doc, re.MULTILINE)
@@ -189,6 +202,7 @@ def recurrent_matrices(cell):
     return np.split(stack, stack.shape[0] // cell.hidden_size)
 
 
+@all_cases
 def test_initial_weights(case):
     """Each gate's recurrent matrix is orthogonal by itself; dtype and initialisers are used."""
     cell = case.make(dtype=jnp.float64, key=jax.random.key(0))

@@ -1,13 +1,13 @@
 """Cells around cells, in training: the table of cases has them at inference."""
 
+import cases
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracles
 import oracles_wrappers
 import pytest
-from cases import Case, random_like, row, weights
+from cases import random_like, weights
 from plain_cell import PlainCell
 from test_engine import OPTIONS
 
@@ -23,12 +23,7 @@ from eqx_rnn import (
 from eqx_rnn.scan import Steps, factored, plain
 
 EXACT = dict(rtol=1e-11, atol=1e-11)
-INNER = {
-    "lstm": row("lstm", oracles.lstm, eqx_rnn.LSTMCell, 3, 3),
-    "gru": row("gru", oracles.gru, eqx_rnn.GRUCell, 3, 3),
-    "conv": row("conv", oracles.conv_lstm, eqx_rnn.ConvLSTMCell, 2, 2, (3,), features=(4, 2)),
-    "plain": Case("plain", lambda **options: PlainCell(3, 3, **options), oracles_wrappers.plain),
-}
+INNER = {case.name: case for case in cases.INNER}
 LSTM = INNER["lstm"]
 KEY = jax.random.key(1)
 LENGTHS = np.array([4, 0, 6])
@@ -67,7 +62,7 @@ def test_one_mask_a_sequence(inner):
     final, ys = rnn(xs, initial_carry=carry, key=KEY, return_carry=True, **steps)
     assert_close(final.masks, carry.masks)
     step = oracles_wrappers.dropout
-    if inner in ("conv", "plain"):
+    if inner in ("conv-lstm", "plain"):
         step = oracles_wrappers.dropout_of_carry
     for b in range(3):
         state = [np.asarray(leaf[b]) for leaf in jax.tree.leaves(carry.carry)]
@@ -187,7 +182,7 @@ def test_inference_and_a_rate_of_zero_need_no_key(inner):
     bare = eqx_rnn.RNN(cell)(xs, seq_lengths=LENGTHS)
     wrapped = (
         eqx.nn.inference_mode(DropConnect(RecurrentDropout(cell, 0.3, 0.4), 0.2)),
-        DropConnect(RecurrentDropout(Zoneout(cell, 0.0), 0, 0.0), 0),
+        DropConnect(RecurrentDropout(Zoneout(cell, np.float32(0)), 0, 0.0), 0),
     )
     for cell in wrapped:
         np.testing.assert_allclose(eqx_rnn.RNN(cell)(xs, seq_lengths=LENGTHS), bare, **EXACT)
