@@ -39,6 +39,28 @@ FORWARD = {
         norms=[random_like(eqx.nn.LayerNorm(4), 3)],
     ),
 }
+
+
+def wrap(cell, key):
+    cell = eqx_rnn.DropConnect(eqx_rnn.RecurrentDropout(cell, 0.2, 0.3), 0.4)
+    cell = eqx_rnn.LearnedCarry(eqx_rnn.Zoneout(cell, 0.3), key=key)
+    return eqx_rnn.Residual(random_like(cell, 9, scale=0.5))
+
+
+# At inference: in training only the masks of `RecurrentDropout` outlive a call.
+FORWARD["wrapped"] = eqx.nn.inference_mode(
+    Stacked.create(
+        lambda *sizes, key: wrap(eqx_rnn.SLSTMCell(*sizes, dtype=jnp.float64, key=key), key),
+        3,
+        3,
+        num_layers=2,
+        dropout=0.3,
+        key=jr.key(0),
+    )
+)
+FORWARD["wrapped stacked cell"] = RNN(
+    StackedCell([part.cell for part in FORWARD["wrapped"].layers])
+)
 BACKWARD = RNN(StackedCell([LSTM, GRU]), reverse=True, keep_order=True)
 BOTH = Bidirectional(RNN(LSTM), RNN(MGU))
 
@@ -102,7 +124,7 @@ def test_pieces_in_both_directions():
     assert_close(jnp.concatenate([forward[..., :4], backward[..., 4:]], -1), whole)
 
 
-@pytest.mark.parametrize("name", ["rnn", "stacked cell"])
+@pytest.mark.parametrize("name", ["rnn", "stacked cell", "wrapped stacked cell"])
 def test_environments_stepped_equal_the_training_pass(name):
     """A step at a time, the carry replaced where an episode has just ended."""
     rnn = FORWARD[name]

@@ -301,6 +301,19 @@ def test_rates_by_leaf():
     assert 0 < kept.mean() < 1
 
 
+@pytest.mark.parametrize("rate", [0.3, np.float64(0.3), jnp.float32(0.3)], ids=str)
+@pytest.mark.parametrize("calm", [False, True], ids=["training", "inference"])
+@pytest.mark.parametrize("make", [eqx_rnn.LSTMCell, eqx_rnn.SLSTMCell])
+def test_rates_of_any_kind_keep_the_dtype(rate, calm, make):
+    """Also where they are wider than the state."""
+    cell = Zoneout(make(3, 4, dtype=jnp.bfloat16, key=KEY), rate)
+    cell = DropConnect(RecurrentDropout(cell, rate, rate), rate)
+    rnn = eqx.nn.inference_mode(eqx_rnn.RNN(cell), value=calm)
+    run = lambda x: rnn(x, key=KEY, return_carry=True)
+    leaves = jax.tree.leaves(jax.eval_shape(run, jax.ShapeDtypeStruct((2, 5, 3), jnp.bfloat16)))
+    assert {leaf.dtype for leaf in leaves} <= {jnp.dtype(bool), jnp.dtype(jnp.bfloat16)}
+
+
 def test_integers_are_left_alone():
     class Counting(eqx_rnn.RNNCellBase):
         num_feature_dims = property(lambda self: 1)

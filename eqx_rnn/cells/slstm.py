@@ -32,9 +32,9 @@ class SLSTMMemory(NamedTuple):
     def mix(self, other: "SLSTMMemory", share: Any) -> "SLSTMMemory":
         """`share` of this memory and `1 - share` of the other, as held without a stabiliser."""
         # As a step with the forget gate `share` and the input gate `1 - share`, so n stays >= 1.
-        share = jnp.asarray(share, self.cell.dtype)
-        own = jnp.log(share) + jnp.where(self.normaliser == 0, -jnp.inf, self.stabiliser)
-        others = jnp.log1p(-share) + other.stabiliser
+        log_f, log_i = (jnp.log(s).astype(self.cell.dtype) for s in (share, 1 - share))
+        own = log_f + jnp.where(self.normaliser == 0, -jnp.inf, self.stabiliser)
+        others = log_i + other.stabiliser
         stabiliser = jnp.maximum(own, others)
         keep, take = jnp.exp(own - stabiliser), jnp.exp(others - stabiliser)
         cell = keep * self.cell + take * other.cell

@@ -13,6 +13,16 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 from .._checks import describe_tree
 
 
+def as_rates(rates: PyTree[Any]) -> PyTree[Any]:
+    """NumPy's numbers as Python's, which neither `jax.jit` traces nor a dtype widens for."""
+
+    def to_number(rate: Any) -> Any:
+        is_number = isinstance(rate, np.ndarray | np.generic) and rate.ndim == 0
+        return rate.item() if is_number else rate
+
+    return jax.tree.map(to_number, rates)
+
+
 def check_rates(owner: str, name: str, rates: PyTree[Any]) -> None:
     """Numbers, or arrays of them, from 0 to below 1. What is traced has no value to check."""
     for rate in jax.tree.leaves(rates, is_leaf=lambda rate: rate is None):
@@ -56,7 +66,7 @@ def spread(
 
 
 def is_zero(rate: Any) -> bool:
-    return isinstance(rate, int | float | np.generic) and bool(rate == 0)
+    return isinstance(rate, int | float) and rate == 0
 
 
 def require_key(owner: str, key: PRNGKeyArray | None, where: str) -> PRNGKeyArray:
@@ -77,4 +87,4 @@ def split(key: PRNGKeyArray | None, num: int) -> Any:
 
 def drop(array: Array, mask: Bool[Array, "..."] | None, rate: Any) -> Array:
     """Zeros where the mask is false, what is left scaled up by as much. No mask drops none."""
-    return array if mask is None else jnp.where(mask, array / (1 - rate), 0)
+    return array if mask is None else jnp.where(mask, array / (1 - rate), 0).astype(array.dtype)

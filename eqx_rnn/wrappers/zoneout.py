@@ -7,7 +7,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..base import RNNCellBase
-from ._rates import check_rates, is_zero, require_key, split, spread
+from ._rates import as_rates, check_rates, is_zero, require_key, split, spread
 from ._wrapper import Wrapper, update
 
 
@@ -40,7 +40,7 @@ class Zoneout(Wrapper):
     """
 
     cell: RNNCellBase
-    rate: Any = 0.5
+    rate: Any = eqx.field(default=0.5, converter=as_rates)
     inference: bool = eqx.field(default=False, kw_only=True)
 
     def __check_init__(self):
@@ -63,10 +63,14 @@ class Zoneout(Wrapper):
         if is_zero(rate):
             return new
         if self.inference:
-            return old.mix(new, rate) if _is_whole(old) else rate * old + (1 - rate) * new
+            return old.mix(new, rate) if _is_whole(old) else _mean(old, new, rate)
         key = require_key("Zoneout", key, "to `RNN` or to each step")
         kept = jr.bernoulli(key, rate, jax.tree.leaves(new)[0].shape)
         return jax.tree.map(lambda a, b: jnp.where(kept, a, b), old, new)
+
+
+def _mean(old: Array, new: Array, rate: Any) -> Array:
+    return (rate * old + (1 - rate) * new).astype(new.dtype)
 
 
 def _is_whole(part: Any) -> bool:
