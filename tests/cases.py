@@ -14,6 +14,7 @@ import oracles
 import oracles_dynamics
 import oracles_gated
 import oracles_wrappers
+from helpers import random_like
 from plain_cell import PlainCell
 
 import eqx_rnn
@@ -40,21 +41,8 @@ class Case:
         return random_like(jax.eval_shape(lambda: cell.initialize_carry(None, sample)), seed)
 
 
-def random_like(tree: Any, seed: int, scale: float = 1.0) -> Any:
-    """Random distinct arrays of a tree's shapes and dtypes; drawn in NumPy: nothing compiles.
-
-    What has no shape (rates, flags) stays as it is.
-    """
-    rng = np.random.default_rng(seed)
-    draw = lambda s: jnp.asarray((scale * rng.standard_normal(s.shape)).astype(s.dtype))
-    return jax.tree.map(lambda s: draw(s) if hasattr(s, "shape") else s, tree)
-
-
 def weights(cell: Any) -> types.SimpleNamespace:
-    """The cell's fields, arrays as NumPy ones in float64; an absent bias as 0.
-
-    An inner cell is again its fields.
-    """
+    """The fields of a cell, and of one in it: arrays as NumPy ones, an absent bias as 0."""
     fields = {}
     for field in dataclasses.fields(cell):
         value = getattr(cell, field.name)

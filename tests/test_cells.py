@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES, FEW_CASES, weights
+from helpers import assert_close
 from jax.test_util import check_grads
 from jaxtyping import jaxtyped
 
@@ -18,11 +19,6 @@ import eqx_rnn
 
 all_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 few_cases = pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
-
-
-def assert_trees_close(a, b, **tolerance):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
 
 
 def assert_leaves_close(tree, leaves, **tolerance):
@@ -62,7 +58,7 @@ def test_gradients_agree_with_finite_differences(case):
 def test_jit_equals_eager(case):
     cell = case.cell()
     args = case.carry(cell, 2), case.inputs(2)
-    assert_trees_close(eqx.filter_jit(cell)(*args), cell(*args), rtol=1e-12, atol=1e-12)
+    assert_close(eqx.filter_jit(cell)(*args), cell(*args), rtol=1e-12, atol=1e-12)
 
 
 @few_cases
@@ -74,12 +70,12 @@ def test_any_number_of_batch_axes(case):
     three_axes = step(carry, xs)
     flat_carry, flat_xs = jax.tree.map(lambda a: a.reshape(6, *a.shape[3:]), (carry, xs))
     flat = jax.tree.map(lambda a: a.reshape(6, *a.shape[3:]), three_axes)
-    assert_trees_close(step(flat_carry, flat_xs), flat, rtol=1e-12, atol=1e-12)
-    assert_trees_close(jax.vmap(cell)(flat_carry, flat_xs), flat, rtol=1e-12, atol=1e-12)
+    assert_close(step(flat_carry, flat_xs), flat, rtol=1e-12, atol=1e-12)
+    assert_close(jax.vmap(cell)(flat_carry, flat_xs), flat, rtol=1e-12, atol=1e-12)
     for b in range(6):
         single = step(jax.tree.map(lambda a, b=b: a[b], flat_carry), flat_xs[b])
         expected = jax.tree.map(lambda a, b=b: a[b], flat)
-        assert_trees_close(single, expected, rtol=1e-12, atol=1e-12)
+        assert_close(single, expected, rtol=1e-12, atol=1e-12)
 
 
 @all_cases
@@ -118,8 +114,8 @@ def test_initialize_carry_reads_only_shape_and_dtype(case):
     carry = cell.initialize_carry(None, x)
     struct = cell.initialize_carry(None, jax.ShapeDtypeStruct(x.shape, x.dtype))
     from_numpy = cell.initialize_carry(None, np.asarray(x))
-    assert_trees_close(carry, struct, rtol=0)
-    assert_trees_close(carry, from_numpy, rtol=0)
+    assert_close(carry, struct, rtol=0)
+    assert_close(carry, from_numpy, rtol=0)
     leaves = jax.tree.leaves(carry)
     if isinstance(cell, eqx_rnn.LearnedCarry):
         learned = jax.tree.leaves(cell.initial)
@@ -146,7 +142,7 @@ def test_numpy_in(case):
     cell = case.cell()
     carry, x = case.carry(cell, 2), case.inputs(2)
     as_numpy = jax.tree.map(np.asarray, (carry, x))
-    assert_trees_close(cell(*as_numpy), cell(carry, x), rtol=0)
+    assert_close(cell(*as_numpy), cell(carry, x), rtol=0)
 
 
 @all_cases

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import oracles_dynamics
 import pytest
-from cases import CASES, random_like, weights
+from cases import CASES, weights
+from helpers import random_like
 
 import eqx_rnn
 from eqx_rnn.cells.slstm import SLSTMGates

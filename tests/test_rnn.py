@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from cases import CASES, FEW_CASES, random_like
+from cases import CASES, FEW_CASES
+from helpers import EXACT, random_like
 from jax.test_util import check_grads
 
 import eqx_rnn
@@ -14,7 +15,6 @@ import eqx_rnn
 few_cases = pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
 BY_NAME = {case.name: case for case in CASES}
 LSTM = BY_NAME["lstm"]
-EXACT = dict(rtol=1e-11, atol=1e-11)
 
 LENGTHS = np.array([4, 0, 6])
 RESETS = np.random.default_rng(5).random((3, 6)) < 0.4

@@ -7,12 +7,11 @@ import jax.random as jr
 import numpy as np
 import pytest
 import reference
-from cases import random_like
+from helpers import EXACT, assert_close, random_cell, random_like
 
 import eqx_rnn
 from eqx_rnn import RNN, Bidirectional, Stacked, StackedCell
 
-EXACT = dict(rtol=1e-11, atol=1e-11)
 TIME = 7
 LENGTHS = np.array([4, 0, 7])
 RESETS = np.random.default_rng(5).random((3, TIME)) < 0.3
@@ -20,15 +19,10 @@ XS = random_like(jax.ShapeDtypeStruct((3, TIME, 3), float), 2)
 PIECES = [slice(0, 1), slice(1, 1), slice(1, 5), slice(5, 7)]
 
 
-def cell(cell_type, *sizes, seed):
-    build = lambda: cell_type(*sizes, dtype=jnp.float64, key=jr.key(0))
-    return random_like(eqx.filter_eval_shape(build), seed, scale=0.5)
-
-
 LSTM, GRU, MGU = (
-    cell(eqx_rnn.LSTMCell, 3, 4, seed=0),
-    cell(eqx_rnn.GRUCell, 4, 3, seed=1),
-    cell(eqx_rnn.MGUCell, 3, 4, seed=2),
+    random_cell(eqx_rnn.LSTMCell, 3, 4, seed=0),
+    random_cell(eqx_rnn.GRUCell, 4, 3, seed=1),
+    random_cell(eqx_rnn.MGUCell, 3, 4, seed=2),
 )
 FORWARD = {
     "rnn": RNN(LSTM),
@@ -63,11 +57,6 @@ FORWARD["wrapped stacked cell"] = RNN(
 )
 BACKWARD = RNN(StackedCell([LSTM, GRU]), reverse=True, keep_order=True)
 BOTH = Bidirectional(RNN(LSTM), RNN(MGU))
-
-
-def assert_close(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **EXACT), a, b)
 
 
 def told(piece, lengths, resets):
@@ -165,9 +154,10 @@ EPISODIC = FORWARD | {
     "stacked both": Stacked(
         [
             BOTH,
-            RNN(cell(eqx_rnn.SimpleCell, 8, 3, seed=5), reverse=True, keep_order=True),
+            RNN(random_cell(eqx_rnn.SimpleCell, 8, 3, seed=5), reverse=True, keep_order=True),
             Bidirectional(
-                RNN(cell(eqx_rnn.LSTMCell, 3, 4, seed=6)), RNN(cell(eqx_rnn.GRUCell, 3, 2, seed=7))
+                RNN(random_cell(eqx_rnn.LSTMCell, 3, 4, seed=6)),
+                RNN(random_cell(eqx_rnn.GRUCell, 3, 2, seed=7)),
             ),
         ]
     ),

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import oracles_wrappers
 import pytest
-from cases import random_like, weights
+from cases import weights
+from helpers import EXACT, assert_close, random_like
 from plain_cell import PlainCell
 from test_engine import OPTIONS
 
@@ -22,7 +23,6 @@ from eqx_rnn import (
 )
 from eqx_rnn.scan import Steps, factored, plain
 
-EXACT = dict(rtol=1e-11, atol=1e-11)
 INNER = {case.name: case for case in cases.INNER}
 LSTM = INNER["lstm"]
 KEY = jax.random.key(1)
@@ -30,11 +30,6 @@ LENGTHS = np.array([4, 0, 6])
 RESETS = np.random.default_rng(5).random((3, 6)) < 0.4
 
 all_inner = pytest.mark.parametrize("inner", INNER)
-
-
-def assert_close(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **EXACT), a, b)
 
 
 def start(cell, case, *batch, seed=3):
