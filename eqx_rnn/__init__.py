@@ -39,6 +39,7 @@ with install_import_hook(_checked, "eqx_rnn._typecheck.typecheck"):
     from .cells import SimpleCell as SimpleCell
     from .cells import SLSTMCarry as SLSTMCarry
     from .cells import SLSTMCell as SLSTMCell
+    from .cells import SLSTMMemory as SLSTMMemory
     from .cells import UGRNNCell as UGRNNCell
     from .initializers import chrono as chrono
     from .rnn import RNN as RNN

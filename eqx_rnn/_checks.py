@@ -121,12 +121,17 @@ def check_parts(owner: str, name: str, carry: Any, number: int, part: str) -> tu
 
 
 def check_distinct(owner: str, names: str, cells: Sequence[Any]) -> None:
-    """No cell twice: an update of a PyTree makes two of it."""
-    if len({id(cell) for cell in cells}) < len(cells):
+    """No cell's weights twice: an update of a PyTree makes two of them."""
+
+    def identity(cell: Any) -> tuple[int, ...]:
+        arrays = filter(lambda leaf: isinstance(leaf, jax.Array), jax.tree.leaves(cell))
+        return tuple(map(id, arrays)) or (id(cell),)
+
+    if len(set(map(identity, cells))) < len(cells):
         raise ValueError(
-            f"{owner}: {names} must have a cell each, got one cell twice, which would be copied, "
-            "not shared, by the first update of its weights. Build one more cell; to tie them, "
-            "use `eqx.nn.Shared`."
+            f"{owner}: {names} must have a cell each, got one cell twice (or in two wrappers), "
+            "which would be copied, not shared, by the first update of its weights. Build one "
+            "more cell; to tie them, use `eqx.nn.Shared`."
         )
 
 

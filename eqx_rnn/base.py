@@ -202,6 +202,14 @@ def part_of_key(key: PRNGKeyArray | None, parts: Sequence[Any], k: int) -> PRNGK
     return None if key is None else jr.split(key, len(parts))[k]
 
 
+def inner_cells(tree: PyTree) -> list[RNNCellBase]:
+    """The cells in a PyTree that hold no further ones: those inside all wrappers and stacks."""
+    is_cell = lambda node: isinstance(node, RNNCellBase) and node is not tree
+    nodes = filter(is_cell, jax.tree.leaves(tree, is_leaf=is_cell))
+    found = [cell for node in nodes for cell in inner_cells(node)]
+    return found or [tree] if isinstance(tree, RNNCellBase) else found
+
+
 def carry_struct(cell: RNNCellBase, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
     """Structure, shapes and dtypes of a cell's carry, computing nothing."""
     return jax.eval_shape(lambda key: cell.initialize_carry(key, sample_input), jax.random.key(0))

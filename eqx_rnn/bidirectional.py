@@ -9,6 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ._checks import as_array, check_distinct
+from .base import inner_cells
 from .rnn import RNN
 from .sequences import backward_resets, find_axes
 
@@ -36,7 +37,7 @@ class Bidirectional(eqx.Module):
     merge: str | Callable[[Any, Any], Any] | None = eqx.field(static=True, default="concat")
 
     def __check_init__(self):
-        cells = self.forward_rnn.cell, self.backward_rnn.cell
+        cells = inner_cells((self.forward_rnn, self.backward_rnn))
         check_distinct("Bidirectional", "`forward_rnn` and `backward_rnn`", cells)
         if self.forward_rnn.reverse:
             raise ValueError(

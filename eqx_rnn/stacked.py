@@ -8,7 +8,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ._checks import as_array, check_distinct, check_link, check_parts, describe, describe_tree
-from .base import RNNCellBase, output_struct, part_of_key
+from .base import RNNCellBase, inner_cells, output_struct, part_of_key
 from .bidirectional import Bidirectional
 from .initializers import check_options, split_key
 from .rnn import RNN
@@ -66,9 +66,7 @@ class Stacked(eqx.Module):
                     f"Stacked: `layers[{k}]` must be an `RNN`, a `Bidirectional` or a `Stacked`, "
                     f"got {describe(layer)}. Wrap a cell first: `RNN(cell)`."
                 )
-        is_cell = lambda node: isinstance(node, RNNCellBase)
-        nodes = jax.tree.leaves(tuple(layers), is_leaf=is_cell)
-        check_distinct("Stacked", "`layers`", [node for node in nodes if is_cell(node)])
+        check_distinct("Stacked", "`layers`", inner_cells(tuple(layers)))
         if len({layer.time_major for layer in layers}) > 1:
             raise ValueError(
                 "Stacked: `layers` must agree on `time_major`, got "

@@ -14,6 +14,7 @@ import oracles
 import oracles_dynamics
 import oracles_gated
 import oracles_wrappers
+from helpers import random_like
 from plain_cell import PlainCell
 
 import eqx_rnn
@@ -40,21 +41,8 @@ class Case:
         return random_like(jax.eval_shape(lambda: cell.initialize_carry(None, sample)), seed)
 
 
-def random_like(tree: Any, seed: int, scale: float = 1.0) -> Any:
-    """Random distinct arrays of a tree's shapes and dtypes; drawn in NumPy: nothing compiles.
-
-    What has no shape (rates, flags) stays as it is.
-    """
-    rng = np.random.default_rng(seed)
-    draw = lambda s: jnp.asarray((scale * rng.standard_normal(s.shape)).astype(s.dtype))
-    return jax.tree.map(lambda s: draw(s) if hasattr(s, "shape") else s, tree)
-
-
 def weights(cell: Any) -> types.SimpleNamespace:
-    """The cell's fields, arrays as NumPy ones in float64; an absent bias as 0.
-
-    An inner cell is again its fields.
-    """
+    """The fields of a cell, and of one in it: arrays as NumPy ones, an absent bias as 0."""
     fields = {}
     for field in dataclasses.fields(cell):
         value = getattr(cell, field.name)
@@ -74,7 +62,7 @@ def row(name, oracle, cell_type, *args, features=(3,), **options) -> Case:
     )
 
 
-CASES = [
+CELLS = [
     row("simple", oracles.simple, eqx_rnn.SimpleCell, 3, 4),
     row("simple-no-bias", oracles.simple, eqx_rnn.SimpleCell, 3, 4, use_bias=False),
     row(
@@ -210,38 +198,53 @@ CASES = [
         state="current",
         use_bias=False,
     ),
-    Case(
-        "zoneout-lstm",
-        lambda **options: eqx_rnn.Zoneout(
-            eqx_rnn.LSTMCell(3, 4, **options), eqx_rnn.LSTMCarry(0.1, 0.4), inference=True
-        ),
-        oracles_wrappers.zoneout(oracles.lstm),
+]
+
+# What wrappers are tried around, as wide as its inputs so that these can be added to the outputs.
+INNER = [
+    row("lstm", oracles.lstm, eqx_rnn.LSTMCell, 3, 3),
+    row("gru", oracles.gru, eqx_rnn.GRUCell, 3, 3),
+    row("conv-lstm", oracles.conv_lstm, eqx_rnn.ConvLSTMCell, 2, 2, (3,), features=(4, 2)),
+    row("plain", oracles_wrappers.plain, PlainCell, 3, 3),
+]
+
+
+def zoneout(cell, **_):
+    two_leaves = isinstance(cell, eqx_rnn.LSTMCell | eqx_rnn.ConvLSTMCell)
+    rate = eqx_rnn.LSTMCarry(0.1, 0.4) if two_leaves else 0.3
+    return eqx_rnn.Zoneout(cell, rate, inference=True)
+
+
+# At inference; what they draw in training is tested in `test_wrappers.py`.
+WRAPPERS = {
+    "zoneout": (zoneout, oracles_wrappers.zoneout),
+    "dropout": (
+        lambda cell, **_: eqx_rnn.RecurrentDropout(cell, 0.2, 0.3, inference=True),
+        oracles_wrappers.inner,
     ),
-    Case(
-        "dropout-gru",
-        lambda **options: eqx_rnn.RecurrentDropout(
-            eqx_rnn.GRUCell(3, 4, **options), 0.2, 0.3, inference=True
-        ),
-        oracles_wrappers.inner(oracles.gru),
+    "drop-connect": (
+        lambda cell, **_: eqx_rnn.DropConnect(cell, 0.3, inference=True),
+        oracles_wrappers.inner,
     ),
-    Case(
-        "drop-connect-plain",
-        lambda **options: eqx_rnn.DropConnect(PlainCell(3, 4, **options), 0.3, inference=True),
-        oracles_wrappers.inner(oracles_wrappers.plain),
-    ),
-    Case(
-        "residual-gru",
-        lambda **options: eqx_rnn.Residual(eqx_rnn.GRUCell(3, 3, **options)),
-        oracles_wrappers.residual(oracles.gru),
-    ),
-    Case(
-        "learned-carry-conv-lstm-1d",
-        lambda **options: eqx_rnn.LearnedCarry(
-            eqx_rnn.ConvLSTMCell(2, 3, (3,), **options),
-            jax.ShapeDtypeStruct((5, 2), options.get("dtype", float)),
-            key=options["key"],
-        ),
-        oracles_wrappers.inner(oracles.conv_lstm),
-        features=(5, 2),
-    ),
+    "residual": (lambda cell, **_: eqx_rnn.Residual(cell), oracles_wrappers.residual),
+    "learned-carry": (eqx_rnn.LearnedCarry, oracles_wrappers.inner),
+}
+
+
+def wrapped(name: str, inner: Case) -> Case:
+    wrap, oracle = WRAPPERS[name]
+
+    def make(**options):
+        sample = jax.ShapeDtypeStruct(inner.features, options.get("dtype", float))
+        return wrap(inner.make(**options), sample_input=sample, key=options["key"])
+
+    return Case(f"{name}-{inner.name}", make, oracle(inner.oracle), inner.features)
+
+
+WRAPPED = [wrapped(name, inner) for name in WRAPPERS for inner in INNER]
+
+CASES = CELLS + WRAPPED
+# For tests that compile much: each cell, each wrapper and each inner cell, but not each pair.
+FEW_CASES = CELLS + [
+    case for k, case in enumerate(WRAPPED) if k % len(INNER) == k // len(INNER) % len(INNER)
 ]

@@ -18,13 +18,14 @@ def inner(oracle):
 
 
 def zoneout(oracle):
-    """At inference, with one rate a leaf of the carry; the first leaf is put out."""
+    """At inference, with a rate for all or one a leaf of the carry; an output that is one of its
+    leaves changes with it."""
 
     def step(w, carry, x):
-        new, _ = oracle(w.cell, carry, x)
-        rates = jax.tree.leaves(w.rate)
-        new = [p * a + (1 - p) * b for p, a, b in zip(rates, carry, new, strict=True)]
-        return new, new[0]
+        new, y = oracle(w.cell, carry, x)
+        rates = np.broadcast_to(jax.tree.leaves(w.rate), len(carry))
+        mean = [p * a + (1 - p) * b for p, a, b in zip(rates, carry, new, strict=True)]
+        return mean, mean[0] if y is new[0] else y
 
     return step
 

@@ -9,7 +9,7 @@ import jax.lax as lax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import random_like
+from helpers import random_cell, random_like
 
 import eqx_rnn
 
@@ -23,12 +23,6 @@ def assert_same(ours, theirs):
     close = {"rtol": 1e-12, "atol": 1e-12, "equal_nan": False, "strict": True}
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, **close)
-
-
-def build(make, seed=0, **options):
-    """A cell whose weights, biases too, are random and distinct."""
-    shapes = eqx.filter_eval_shape(make, 3, 4, **options, key=jax.random.key(0))
-    return random_like(shapes, seed, scale=0.5)
 
 
 def states(make_ours, *batch):
@@ -59,7 +53,7 @@ def test_same_leaves(make_ours, make_theirs, use_bias, dtype):
 @with_and_without_bias
 def test_same_numbers_step_by_step(make_ours, make_theirs, use_bias):
     """Ours takes two batch axes as they are, `eqx.nn` needs two `vmap`s."""
-    theirs = build(make_theirs, use_bias=use_bias)
+    theirs = random_cell(make_theirs, 3, 4, seed=0, use_bias=use_bias)
     ours = eqx_rnn.interop.from_equinox(theirs)
     our_step, their_step = (
         eqx.filter_jit(ours),
@@ -98,7 +92,7 @@ def test_same_gradients_as_their_cell_in_a_scan(make_ours, make_theirs):
 
         return eqx.filter_jit(eqx.filter_grad(loss))(args)
 
-    theirs = build(make_theirs)
+    theirs = random_cell(make_theirs, 3, 4, seed=0)
     ours = eqx_rnn.interop.from_equinox(theirs)
     args = inputs(2, 5), states(make_ours, 2)
     assert_same(gradients(run_ours, ours, *args), gradients(run_theirs, theirs, *args))
@@ -108,8 +102,8 @@ def test_same_gradients_as_their_cell_in_a_scan(make_ours, make_theirs):
 @with_and_without_bias
 def test_files_of_either_load_into_the_other(make_ours, make_theirs, use_bias):
     for make_source, make_target in [(make_ours, make_theirs), (make_theirs, make_ours)]:
-        source = build(make_source, use_bias=use_bias)
-        target = build(make_target, seed=5, use_bias=use_bias)
+        source = random_cell(make_source, 3, 4, seed=0, use_bias=use_bias)
+        target = random_cell(make_target, 3, 4, seed=5, use_bias=use_bias)
         file = io.BytesIO()
         eqx.tree_serialise_leaves(file, source)
         file.seek(0)
@@ -121,7 +115,9 @@ def test_files_of_either_load_into_the_other(make_ours, make_theirs, use_bias):
 @every_cell
 @with_and_without_bias
 def test_there_and_back(make_ours, make_theirs, use_bias):
-    theirs = build(make_theirs, use_bias=use_bias)
+    theirs = random_cell(make_theirs, 3, 4, seed=0, use_bias=use_bias)
     ours = eqx_rnn.interop.from_equinox(theirs)
-    assert jax.tree.structure(ours) == jax.tree.structure(build(make_ours, use_bias=use_bias))
+    assert jax.tree.structure(ours) == jax.tree.structure(
+        random_cell(make_ours, 3, 4, seed=0, use_bias=use_bias)
+    )
     assert eqx.tree_equal(eqx_rnn.interop.to_equinox(ours), theirs, typematch=True)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import random_like
+from helpers import EXACT, assert_close, random_like
 
 import eqx_rnn
 from eqx_rnn import interop
@@ -17,7 +17,6 @@ torch = pytest.importorskip("torch", reason="torch is not installed: no comparis
 CELLS = {"LSTM": eqx_rnn.LSTMCell, "GRU": eqx_rnn.GRUCell, "RNN": eqx_rnn.SimpleCell}
 SIZE, HIDDEN, BATCH, TIME = 3, 4, 3, 5
 LENGTHS = np.array([3, 1, 5])
-EXACT = dict(rtol=1e-11, atol=1e-11)
 
 
 def gradients_by_cell(module):
@@ -89,10 +88,6 @@ def test_outputs_states_and_gradients(kind, num_layers, bidirectional, proj_size
     ends = ends if kind == "LSTM" else (ends,)
     ends_loss = sum(end.sin().sum() for end in ends)
     (ends_loss + (torch.tensor(np.asarray(weights)) * outputs.sin()).sum()).backward()
-
-    def assert_close(a, b):
-        assert jax.tree.structure(a) == jax.tree.structure(b)
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **EXACT), a, b)
 
     as_ours = lambda states: interop.from_torch_state(*states, bidirectional=bidirectional)
     assert_close(ys, jnp.asarray(outputs.detach().numpy()))

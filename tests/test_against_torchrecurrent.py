@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import random_like
+from helpers import random_like
 
 import eqx_rnn
 

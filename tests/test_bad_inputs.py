@@ -11,6 +11,7 @@ from eqx_rnn import LSTMCarry
 
 KEY = jax.random.key(0)
 LSTM = eqx_rnn.LSTMCell(3, 4, dtype=jnp.float32, key=KEY)
+SLSTM = eqx_rnn.SLSTMCell(3, 4, dtype=jnp.float32, key=KEY)
 CONV = eqx_rnn.ConvLSTMCell(2, 4, (3, 3), padding="VALID", dtype=jnp.float32, key=KEY)
 RNN = eqx_rnn.RNN(LSTM)
 TIME_MAJOR = eqx_rnn.RNN(LSTM, time_major=True)
@@ -488,6 +489,26 @@ BAD_INPUTS = {
         ValueError,
         ["StackedCell: `cells`", "a cell each", "got one cell twice", "eqx.nn.Shared"],
     ),
+    "stacked cell: one in two wrappers": (
+        lambda: eqx_rnn.StackedCell([eqx_rnn.Zoneout(LSTM), eqx_rnn.DropConnect(LSTM)]),
+        ValueError,
+        ["StackedCell: `cells`", "one cell twice (or in two wrappers)", "eqx.nn.Shared"],
+    ),
+    "stacked cell: one in two modes": (
+        lambda: eqx_rnn.StackedCell([eqx_rnn.Zoneout(LSTM), eqx.nn.inference_mode(LSTM)]),
+        ValueError,
+        ["StackedCell: `cells`", "one cell twice"],
+    ),
+    "two directions: one cell in two wrappers": (
+        lambda: eqx_rnn.Bidirectional(RNN, eqx_rnn.RNN(eqx_rnn.StackedCell([LSTM]))),
+        ValueError,
+        ["Bidirectional: `forward_rnn` and `backward_rnn`", "one cell twice"],
+    ),
+    "stack: one cell in two wrappers": (
+        lambda: stack(eqx_rnn.RNN(eqx_rnn.Zoneout(LSTM)), eqx_rnn.RNN(eqx_rnn.Residual(LSTM))),
+        ValueError,
+        ["Stacked: `layers`", "one cell twice"],
+    ),
     "stacked cell: layers": (
         lambda: eqx_rnn.StackedCell([RNN]),
         TypeError,
@@ -511,7 +532,39 @@ BAD_INPUTS = {
     "a rate over 1": (
         lambda: eqx_rnn.RecurrentDropout(LSTM, 0.1, LSTMCarry(0.0, 1.5)),
         ValueError,
-        ["RecurrentDropout: `hidden_rate`", "0 <= hidden_rate < 1", "got float 1.5", "share"],
+        ["RecurrentDropout: `hidden_rate`", "0 <= hidden_rate < 1", "got 1.5", "share"],
+    ),
+    "a NumPy rate over 1": (
+        lambda: eqx_rnn.Zoneout(LSTM, np.float32(1.5)),
+        ValueError,
+        ["Zoneout: `rate`", "0 <= rate < 1", "got 1.5"],
+    ),
+    "a rate in an array that is negative": (
+        lambda: eqx_rnn.DropConnect(LSTM, jnp.float32(-0.5)),
+        ValueError,
+        ["DropConnect: `rate`", "got Array(-0.5, dtype=float32"],
+    ),
+    "a rate that is a flag": (
+        lambda: eqx_rnn.Zoneout(LSTM, np.bool_(False)),
+        ValueError,
+        ["Zoneout: `rate`", "got False"],
+    ),
+    "no rate": (
+        lambda: eqx_rnn.RecurrentDropout(LSTM, None),
+        ValueError,
+        ["RecurrentDropout: `input_rate`", "got None"],
+    ),
+    "rates of what belongs together": (
+        lambda: eqx_rnn.RNN(
+            eqx_rnn.Zoneout(SLSTM, eqx_rnn.SLSTMCarry(0.1, eqx_rnn.SLSTMMemory(0.1, 0.2, 0.3)))
+        )(X, key=KEY),
+        ValueError,
+        [
+            "Zoneout: `rate`",
+            "memory=float32[2,4])",
+            "got SLSTMCarry(hidden=float 0.1",
+            "one a leaf",
+        ],
     ),
     "rates and the carry": (
         lambda: eqx_rnn.RNN(eqx_rnn.Zoneout(LSTM, (0.1, 0.2)))(X, key=KEY),

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import reference
 from cases import CASES
+from helpers import EXACT
 
 import eqx_rnn
 
 BY_NAME = {case.name: case for case in CASES}
 LSTM = BY_NAME["lstm"]
-EXACT = dict(rtol=1e-11, atol=1e-11)
 LENGTHS = np.array([4, 0, 6])
 RESETS = np.random.default_rng(5).random((3, 6)) < 0.4
 HOLES = np.random.default_rng(6).random((3, 6)) < 0.6

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import oracles_dynamics
 import pytest
-from cases import CASES, random_like, weights
+from cases import CASES, weights
+from helpers import random_like
 
 import eqx_rnn
 from eqx_rnn.cells.slstm import SLSTMGates
@@ -49,7 +50,7 @@ def test_slstm_is_the_papers_unstabilised_one(name):
     ys = eqx_rnn.RNN(cell)(xs)
     h = c = n = np.zeros(4)
     for x, y in zip(xs, ys, strict=True):
-        start = eqx_rnn.SLSTMCarry(*(jnp.asarray(h) for _ in range(4)))
+        start = cell.initialize_carry(None, x)._replace(hidden=jnp.asarray(h))
         i, f, z, o = map(np.add, cell.project_input(x), cell.project_hidden(start))
         f = np.exp(f) if cell.forget_gate == "exp" else 1 / (1 + np.exp(-f))
         c, n = f * c + np.exp(i) * np.tanh(z), f * n + np.exp(i)
@@ -77,8 +78,60 @@ def test_slstm_extreme_gates(forget_gate):
 
     gradients, carry = jax.grad(three_steps, argnums=(0, 1), has_aux=True)(zeros, gates)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((gradients, carry)))
-    assert np.all(carry.normaliser >= 1)
+    assert np.all(carry.memory.normaliser >= 1)
     assert np.any(gradients[1].z != 0)
+
+
+def mean_memory(share, old, new):
+    """c and n as they are without a stabiliser: what has n = 0 counts for nothing."""
+    whole = [np.exp(m.stabiliser) * np.stack(m[:2]) for m in (old, new)]
+    return share * np.where(old.normaliser == 0, 0, whole[0]) + (1 - share) * whole[1]
+
+
+@pytest.mark.parametrize("name", ["slstm", "slstm-exp-no-bias"])
+def test_slstm_zoned_out_at_inference(name):
+    """The mean of c and n as they are without a stabiliser, step by step from zeros."""
+    case = BY_NAME[name]
+    cell, xs = case.cell(), case.inputs(5, 2)
+    rate = eqx_rnn.SLSTMCarry(0.1, memory=0.4)
+    zoneout = eqx_rnn.Zoneout(cell, rate, inference=True)
+    carry = cell.initialize_carry(None, xs[0])
+    for x in xs:
+        new, _ = cell(carry, x)
+        c, n = mean_memory(0.4, carry.memory, new.memory)
+        before, (carry, y) = carry, zoneout(carry, x)
+        np.testing.assert_allclose(np.exp(carry.memory.stabiliser) * carry.memory.cell, c)
+        np.testing.assert_allclose(np.exp(carry.memory.stabiliser) * carry.memory.normaliser, n)
+        np.testing.assert_allclose(y, 0.1 * before.hidden + 0.9 * new.hidden)
+        assert carry.hidden is y
+
+
+def test_slstm_zoned_out_in_training():
+    """c, n and m of a unit are kept or replaced together, h by itself."""
+    case = BY_NAME["slstm"]
+    cell, xs, old = case.cell(), case.inputs(500), case.carry(case.cell(), 500)
+    new, _ = cell(old, xs)
+    zoned, _ = eqx_rnn.Zoneout(cell, 0.3)(old, xs, key=KEY)
+    kept = jax.tree.map(
+        lambda a, b, z: np.where(a == z, 1, np.where(b == z, 0, 9)), old, new, zoned
+    )
+    for leaf in kept.memory:
+        np.testing.assert_array_equal(leaf, kept.memory.cell)
+    for leaf in (kept.hidden, kept.memory.cell):
+        assert abs(leaf.mean() - 0.3) < 5 * (0.3 * 0.7 / leaf.size) ** 0.5
+    assert abs(np.corrcoef(kept.hidden.ravel(), kept.memory.cell.ravel())[0, 1]) < 0.1
+
+
+def test_slstm_zoned_out_at_extreme_gates():
+    """Over many steps that all grow in weight, no normaliser runs out of range, nor a gradient."""
+    cell = eqx_rnn.SLSTMCell(3, 4, forget_gate="exp", dtype=jnp.float32, key=KEY)
+    cell = eqx.tree_at(lambda cell: cell.bias, cell, jnp.repeat(jnp.float32([0, 50, 0, 0]), 4))
+    rnn = eqx_rnn.RNN(eqx_rnn.Zoneout(cell, 0.9, inference=True))
+    xs = jnp.ones((300, 3), jnp.float32)
+    gradient = jax.grad(lambda xs: jnp.sum(rnn(xs)))(xs)
+    carry, ys = rnn(xs, return_carry=True)
+    assert np.all(carry.memory.normaliser >= 1)
+    assert all(np.all(np.isfinite(leaf)) for leaf in (ys, gradient, *carry.memory))
 
 
 def test_slstm_heads_are_apart():

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import random_like
+from helpers import random_cell, random_like
 
 import eqx_rnn
 from eqx_rnn.cells._layer_norm import normalize
@@ -26,8 +26,7 @@ assert_close = functools.partial(np.testing.assert_allclose, rtol=1e-14, atol=1e
 
 def build(make, seed=0, **options):
     """A cell whose weights, biases too, are random and distinct, and a carry."""
-    shapes = eqx.filter_eval_shape(make, 3, 4, **options, key=jax.random.key(0))
-    cell = random_like(shapes, seed, scale=0.5)
+    cell = random_cell(make, 3, 4, seed=seed, dtype=None, **options)
     return cell, random_like(jax.eval_shape(lambda: cell.initialize_carry(None, X)), seed=3)
 
 

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import EXACT
 
 import eqx_rnn
-
-EXACT = dict(rtol=1e-11, atol=1e-11)
 
 
 class Counter(NamedTuple):

@@ -6,40 +6,28 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from cases import random_like
+from helpers import assert_close, random_cell, random_like
 
 import eqx_rnn
 from eqx_rnn import RNN, Bidirectional, Stacked, StackedCell
 
-EXACT = dict(rtol=1e-11, atol=1e-11)
 LENGTHS = np.array([4, 0, 6])
 RESETS = np.random.default_rng(5).random((3, 6)) < 0.4
 HOLES = np.random.default_rng(6).random((3, 6)) < 0.6
 XS = random_like(jax.ShapeDtypeStruct((3, 6, 3), float), 2)
 
 
-def make(cell_type, *sizes, seed, **options):
-    """A cell with random distinct weights."""
-    build = lambda: cell_type(*sizes, dtype=jnp.float64, key=jr.key(0), **options)
-    return random_like(eqx.filter_eval_shape(build), seed, scale=0.5)
-
-
 def layers(**options):
     """Every kind of layer, each of another width."""
     return [
-        RNN(make(eqx_rnn.LSTMCell, 3, 5, seed=0, proj_size=4), **options),
+        RNN(random_cell(eqx_rnn.LSTMCell, 3, 5, seed=0, proj_size=4), **options),
         Bidirectional(
-            RNN(make(eqx_rnn.GRUCell, 4, 2, seed=1), **options),
-            RNN(make(eqx_rnn.SimpleCell, 4, 3, seed=2), **options),
+            RNN(random_cell(eqx_rnn.GRUCell, 4, 2, seed=1), **options),
+            RNN(random_cell(eqx_rnn.SimpleCell, 4, 3, seed=2), **options),
         ),
-        RNN(make(eqx_rnn.MGUCell, 5, 4, seed=3), reverse=True, keep_order=True, **options),
-        Stacked([RNN(make(eqx_rnn.GRUCell, 4, 2, seed=4), **options)]),
+        RNN(random_cell(eqx_rnn.MGUCell, 5, 4, seed=3), reverse=True, keep_order=True, **options),
+        Stacked([RNN(random_cell(eqx_rnn.GRUCell, 4, 2, seed=4), **options)]),
     ]
-
-
-def assert_close(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **EXACT), a, b)
 
 
 @pytest.mark.parametrize("return_carry", [True, "all"])
@@ -61,7 +49,7 @@ def test_resets_mean_the_first_step_in_every_layer(options):
     parts = layers()
     ys = Stacked(parts)(XS, resets=RESETS, **options)
     expected = parts[1](parts[0](XS, resets=RESETS, **options), resets=RESETS, **options)
-    beside = RNN(make(eqx_rnn.SimpleCell, 5, 1, seed=8))
+    beside = RNN(random_cell(eqx_rnn.SimpleCell, 5, 1, seed=8))
     _, expected = Bidirectional(beside, parts[2], None)(expected, resets=RESETS, **options)
     assert_close(ys, parts[3](expected, resets=RESETS, **options))
 
@@ -87,7 +75,7 @@ def test_none_in_a_carry_is_the_layers_own():
 
 def test_norms_and_residual_connections():
     sizes = [(3, 4), (4, 4), (4, 4)]
-    parts = [RNN(make(eqx_rnn.GRUCell, *size, seed=k)) for k, size in enumerate(sizes)]
+    parts = [RNN(random_cell(eqx_rnn.GRUCell, *size, seed=k)) for k, size in enumerate(sizes)]
     norms = [random_like(eqx.nn.LayerNorm(4), 5), random_like(eqx.nn.RMSNorm(4), 6)]
     ys = Stacked(parts, residual=True, norms=norms)(XS, seq_lengths=LENGTHS)
 
@@ -173,12 +161,12 @@ def test_create():
 
 def test_tied_layers():
     """`eqx.nn.Shared` ties the cells of two layers; the gradient is the sum of both."""
-    cells = [make(eqx_rnn.GRUCell, 3, 3, seed=seed) for seed in (0, 1)]
+    cells = [random_cell(eqx_rnn.GRUCell, 3, 3, seed=seed) for seed in (0, 1)]
     cell_of = lambda k: lambda stacked: stacked.layers[k].cell
     loss = lambda stacked: jnp.sum(jnp.sin(stacked(XS)))
     shared = eqx.nn.Shared(Stacked([RNN(cell) for cell in cells]), cell_of(1), cell_of(0))
     tied = eqx.filter_grad(lambda shared: loss(shared()))(shared).pytree.layers[0].cell
-    same = make(eqx_rnn.GRUCell, 3, 3, seed=0)
+    same = random_cell(eqx_rnn.GRUCell, 3, 3, seed=0)
     apart = eqx.filter_grad(loss)(Stacked([RNN(cells[0]), RNN(same)]))
     both = jax.tree.map(jnp.add, apart.layers[0].cell, apart.layers[1].cell)
     assert_close(tied, both)
@@ -187,10 +175,10 @@ def test_tied_layers():
 def stacked_cell():
     """Nested, with an LSTM's pair for a carry in it, and a projection."""
     lower = [
-        make(eqx_rnn.LSTMCell, 3, 5, seed=0, proj_size=4),
-        make(eqx_rnn.GRUCell, 4, 2, seed=1),
+        random_cell(eqx_rnn.LSTMCell, 3, 5, seed=0, proj_size=4),
+        random_cell(eqx_rnn.GRUCell, 4, 2, seed=1),
     ]
-    return StackedCell([StackedCell(lower), make(eqx_rnn.LSTMCell, 2, 3, seed=2)])
+    return StackedCell([StackedCell(lower), random_cell(eqx_rnn.LSTMCell, 2, 3, seed=2)])
 
 
 class OneCell(eqx_rnn.RNNCellBase):
@@ -293,7 +281,7 @@ def test_layers_with_other_inputs_than_vectors():
         def __call__(self, carry, inputs, *, key=None):
             return carry, self.rows[inputs]
 
-    embed, gru = Embed(XS[0]), make(eqx_rnn.GRUCell, 3, 2, seed=0)
+    embed, gru = Embed(XS[0]), random_cell(eqx_rnn.GRUCell, 3, 2, seed=0)
     tokens = np.random.default_rng(0).integers(0, 6, (3, 6))
     expected = RNN(gru)(XS[0][tokens], seq_lengths=LENGTHS)
     assert_close(Stacked([RNN(embed), RNN(gru)])(tokens, seq_lengths=LENGTHS), expected)
@@ -301,7 +289,7 @@ def test_layers_with_other_inputs_than_vectors():
 
 
 def test_a_stack_of_convolutions():
-    cells = [make(eqx_rnn.ConvGRUCell, n, 3, (2,), seed=n, strides=2) for n in (2, 3)]
+    cells = [random_cell(eqx_rnn.ConvGRUCell, n, 3, (2,), seed=n, strides=2) for n in (2, 3)]
     xs = random_like(jax.ShapeDtypeStruct((2, 3, 8, 2), float), 0)
     assert_close(RNN(StackedCell(cells))(xs), RNN(cells[1])(RNN(cells[0])(xs)))
 

@@ -7,12 +7,11 @@ import jax.random as jr
 import numpy as np
 import pytest
 import reference
-from cases import random_like
+from helpers import EXACT, assert_close, random_cell, random_like
 
 import eqx_rnn
 from eqx_rnn import RNN, Bidirectional, Stacked, StackedCell
 
-EXACT = dict(rtol=1e-11, atol=1e-11)
 TIME = 7
 LENGTHS = np.array([4, 0, 7])
 RESETS = np.random.default_rng(5).random((3, TIME)) < 0.3
@@ -20,15 +19,10 @@ XS = random_like(jax.ShapeDtypeStruct((3, TIME, 3), float), 2)
 PIECES = [slice(0, 1), slice(1, 1), slice(1, 5), slice(5, 7)]
 
 
-def cell(cell_type, *sizes, seed):
-    build = lambda: cell_type(*sizes, dtype=jnp.float64, key=jr.key(0))
-    return random_like(eqx.filter_eval_shape(build), seed, scale=0.5)
-
-
 LSTM, GRU, MGU = (
-    cell(eqx_rnn.LSTMCell, 3, 4, seed=0),
-    cell(eqx_rnn.GRUCell, 4, 3, seed=1),
-    cell(eqx_rnn.MGUCell, 3, 4, seed=2),
+    random_cell(eqx_rnn.LSTMCell, 3, 4, seed=0),
+    random_cell(eqx_rnn.GRUCell, 4, 3, seed=1),
+    random_cell(eqx_rnn.MGUCell, 3, 4, seed=2),
 )
 FORWARD = {
     "rnn": RNN(LSTM),
@@ -39,13 +33,30 @@ FORWARD = {
         norms=[random_like(eqx.nn.LayerNorm(4), 3)],
     ),
 }
+
+
+def wrap(cell, key):
+    cell = eqx_rnn.DropConnect(eqx_rnn.RecurrentDropout(cell, 0.2, 0.3), 0.4)
+    cell = eqx_rnn.LearnedCarry(eqx_rnn.Zoneout(cell, 0.3), key=key)
+    return eqx_rnn.Residual(random_like(cell, 9, scale=0.5))
+
+
+# At inference: in training only the masks of `RecurrentDropout` outlive a call.
+FORWARD["wrapped"] = eqx.nn.inference_mode(
+    Stacked.create(
+        lambda *sizes, key: wrap(eqx_rnn.SLSTMCell(*sizes, dtype=jnp.float64, key=key), key),
+        3,
+        3,
+        num_layers=2,
+        dropout=0.3,
+        key=jr.key(0),
+    )
+)
+FORWARD["wrapped stacked cell"] = RNN(
+    StackedCell([part.cell for part in FORWARD["wrapped"].layers])
+)
 BACKWARD = RNN(StackedCell([LSTM, GRU]), reverse=True, keep_order=True)
 BOTH = Bidirectional(RNN(LSTM), RNN(MGU))
-
-
-def assert_close(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **EXACT), a, b)
 
 
 def told(piece, lengths, resets):
@@ -102,7 +113,7 @@ def test_pieces_in_both_directions():
     assert_close(jnp.concatenate([forward[..., :4], backward[..., 4:]], -1), whole)
 
 
-@pytest.mark.parametrize("name", ["rnn", "stacked cell"])
+@pytest.mark.parametrize("name", ["rnn", "stacked cell", "wrapped stacked cell"])
 def test_environments_stepped_equal_the_training_pass(name):
     """A step at a time, the carry replaced where an episode has just ended."""
     rnn = FORWARD[name]
@@ -143,9 +154,10 @@ EPISODIC = FORWARD | {
     "stacked both": Stacked(
         [
             BOTH,
-            RNN(cell(eqx_rnn.SimpleCell, 8, 3, seed=5), reverse=True, keep_order=True),
+            RNN(random_cell(eqx_rnn.SimpleCell, 8, 3, seed=5), reverse=True, keep_order=True),
             Bidirectional(
-                RNN(cell(eqx_rnn.LSTMCell, 3, 4, seed=6)), RNN(cell(eqx_rnn.GRUCell, 3, 2, seed=7))
+                RNN(random_cell(eqx_rnn.LSTMCell, 3, 4, seed=6)),
+                RNN(random_cell(eqx_rnn.GRUCell, 3, 2, seed=7)),
             ),
         ]
     ),

@@ -1,13 +1,14 @@
 """Cells around cells, in training: the table of cases has them at inference."""
 
+import cases
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracles
 import oracles_wrappers
 import pytest
-from cases import Case, random_like, row, weights
+from cases import weights
+from helpers import EXACT, assert_close, random_like
 from plain_cell import PlainCell
 from test_engine import OPTIONS
 
@@ -22,24 +23,13 @@ from eqx_rnn import (
 )
 from eqx_rnn.scan import Steps, factored, plain
 
-EXACT = dict(rtol=1e-11, atol=1e-11)
-INNER = {
-    "lstm": row("lstm", oracles.lstm, eqx_rnn.LSTMCell, 3, 3),
-    "gru": row("gru", oracles.gru, eqx_rnn.GRUCell, 3, 3),
-    "conv": row("conv", oracles.conv_lstm, eqx_rnn.ConvLSTMCell, 2, 2, (3,), features=(4, 2)),
-    "plain": Case("plain", lambda **options: PlainCell(3, 3, **options), oracles_wrappers.plain),
-}
+INNER = {case.name: case for case in cases.INNER}
 LSTM = INNER["lstm"]
 KEY = jax.random.key(1)
 LENGTHS = np.array([4, 0, 6])
 RESETS = np.random.default_rng(5).random((3, 6)) < 0.4
 
 all_inner = pytest.mark.parametrize("inner", INNER)
-
-
-def assert_close(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **EXACT), a, b)
 
 
 def start(cell, case, *batch, seed=3):
@@ -67,7 +57,7 @@ def test_one_mask_a_sequence(inner):
     final, ys = rnn(xs, initial_carry=carry, key=KEY, return_carry=True, **steps)
     assert_close(final.masks, carry.masks)
     step = oracles_wrappers.dropout
-    if inner in ("conv", "plain"):
+    if inner in ("conv-lstm", "plain"):
         step = oracles_wrappers.dropout_of_carry
     for b in range(3):
         state = [np.asarray(leaf[b]) for leaf in jax.tree.leaves(carry.carry)]
@@ -187,7 +177,7 @@ def test_inference_and_a_rate_of_zero_need_no_key(inner):
     bare = eqx_rnn.RNN(cell)(xs, seq_lengths=LENGTHS)
     wrapped = (
         eqx.nn.inference_mode(DropConnect(RecurrentDropout(cell, 0.3, 0.4), 0.2)),
-        DropConnect(RecurrentDropout(Zoneout(cell, 0.0), 0, 0.0), 0),
+        DropConnect(RecurrentDropout(Zoneout(cell, np.float32(0)), 0, 0.0), 0),
     )
     for cell in wrapped:
         np.testing.assert_allclose(eqx_rnn.RNN(cell)(xs, seq_lengths=LENGTHS), bare, **EXACT)
@@ -304,6 +294,19 @@ def test_rates_by_leaf():
     np.testing.assert_array_equal(y, after.hidden)
     kept = np.asarray(after.cell == before.cell)
     assert 0 < kept.mean() < 1
+
+
+@pytest.mark.parametrize("rate", [0.3, np.float64(0.3), jnp.float32(0.3)], ids=str)
+@pytest.mark.parametrize("calm", [False, True], ids=["training", "inference"])
+@pytest.mark.parametrize("make", [eqx_rnn.LSTMCell, eqx_rnn.SLSTMCell])
+def test_rates_of_any_kind_keep_the_dtype(rate, calm, make):
+    """Also where they are wider than the state."""
+    cell = Zoneout(make(3, 4, dtype=jnp.bfloat16, key=KEY), rate)
+    cell = DropConnect(RecurrentDropout(cell, rate, rate), rate)
+    rnn = eqx.nn.inference_mode(eqx_rnn.RNN(cell), value=calm)
+    run = lambda x: rnn(x, key=KEY, return_carry=True)
+    leaves = jax.tree.leaves(jax.eval_shape(run, jax.ShapeDtypeStruct((2, 5, 3), jnp.bfloat16)))
+    assert {leaf.dtype for leaf in leaves} <= {jnp.dtype(bool), jnp.dtype(jnp.bfloat16)}
 
 
 def test_integers_are_left_alone():

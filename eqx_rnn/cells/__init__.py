@@ -19,4 +19,5 @@ from .peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
 from .simple import SimpleCell as SimpleCell
 from .slstm import SLSTMCarry as SLSTMCarry
 from .slstm import SLSTMCell as SLSTMCell
+from .slstm import SLSTMMemory as SLSTMMemory
 from .ugrnn import UGRNNCell as UGRNNCell

@@ -53,7 +53,8 @@ class LEMCell(FactoredCell):
     `(*batch, hidden_size)`; outputs as `hidden`.
 
     **Source:** T. K. Rusch, S. Mishra, N. B. Erichson, M. W. Mahoney, "Long expressive memory for
-    sequence modeling", ICLR, arXiv:2110.04744 (2022), whose two time steps are s and t here.
+    sequence modeling", ICLR, arXiv:2110.04744 (2022), whose two time steps are s and t here. The
+    rows of its authors' code are t, s, y, z, and t, s, z.
     """
 
     weight_ih: Float[Array, "4*{self.hidden_size} {self.input_size}"]

@@ -22,16 +22,30 @@ from ..initializers import (
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
 
-class SLSTMCarry(NamedTuple):
-    """The state of an sLSTM: `hidden` is what it puts out.
+class SLSTMMemory(NamedTuple):
+    """What an sLSTM remembers: `cell / normaliser`, both held divided by `exp(stabiliser)`."""
 
-    What it remembers is `cell / normaliser`, where both are held divided by `exp(stabiliser)`.
-    """
-
-    hidden: Float[Array, "*batch hidden_size"]
     cell: Float[Array, "*batch hidden_size"]
     normaliser: Float[Array, "*batch hidden_size"]
     stabiliser: Float[Array, "*batch hidden_size"]
+
+    def mix(self, other: "SLSTMMemory", share: Any) -> "SLSTMMemory":
+        """`share` of this memory and `1 - share` of the other, as held without a stabiliser."""
+        # As a step with the forget gate `share` and the input gate `1 - share`, so n stays >= 1.
+        log_f, log_i = (jnp.log(s).astype(self.cell.dtype) for s in (share, 1 - share))
+        own = log_f + jnp.where(self.normaliser == 0, -jnp.inf, self.stabiliser)
+        others = log_i + other.stabiliser
+        stabiliser = jnp.maximum(own, others)
+        keep, take = jnp.exp(own - stabiliser), jnp.exp(others - stabiliser)
+        cell = keep * self.cell + take * other.cell
+        return SLSTMMemory(cell, keep * self.normaliser + take * other.normaliser, stabiliser)
+
+
+class SLSTMCarry(NamedTuple):
+    """The state of an sLSTM: `hidden` is what it puts out, `memory` what it remembers."""
+
+    hidden: Float[Array, "*batch hidden_size"]
+    memory: SLSTMMemory
 
 
 class SLSTMGates(NamedTuple):
@@ -62,8 +76,8 @@ class SLSTMCell(FactoredCell):
     Head k has the features `k * head_size` to `(k + 1) * head_size` of h and of each gate, and its
     own recurrent matrix `weight_hh[k]`, from the rows h to the columns i, f, z, o.
 
-    **Shapes:** inputs `(*batch, input_size)`; carry `SLSTMCarry(hidden, cell, normaliser,
-    stabiliser)`, h, c, n and m, each `(*batch, hidden_size)`; outputs as `hidden`.
+    **Shapes:** inputs `(*batch, input_size)`; carry `SLSTMCarry(hidden, SLSTMMemory(cell,
+    normaliser, stabiliser))`, h, c, n and m, each `(*batch, hidden_size)`; outputs as `hidden`.
 
     **Source:** M. Beck et al., "xLSTM: extended long short-term memory", NeurIPS,
     arXiv:2405.04517 (2024). The first step is that of its authors' code; the paper leaves it
@@ -163,7 +177,8 @@ class SLSTMCell(FactoredCell):
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> SLSTMCarry:
         check_inputs(self, sample_input, (self.input_size,))
         shapes = 4 * [(self.hidden_size,)]
-        return SLSTMCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
+        hidden, *memory = draw_carry(self, self.carry_init, key, sample_input, *shapes)
+        return SLSTMCarry(hidden, SLSTMMemory(*memory))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> SLSTMGates:
         gates = inputs @ self.weight_ih.T
@@ -182,11 +197,12 @@ class SLSTMCell(FactoredCell):
         # then, and exp(log i - m') rounds to 0. With it, m' = log i, so that n' = exp(0) = 1. In
         # every later step one of the two exponents is 0 again and no factor is negative: n' >= 1
         # as long as n >= 1, and h' is o times a weighted mean of the candidates so far.
-        m = jnp.where(carry.normaliser == 0, -jnp.inf, carry.stabiliser)
+        c, n, m = carry.memory
+        m = jnp.where(n == 0, -jnp.inf, m)
         log_f = jax.nn.log_sigmoid(gates.f) if self.forget_gate == "sigmoid" else gates.f
         stabiliser = jnp.maximum(log_f + m, gates.i)
         keep, take = jnp.exp(log_f + m - stabiliser), jnp.exp(gates.i - stabiliser)
-        cell = keep * carry.cell + take * self.activation(gates.z)
-        normaliser = keep * carry.normaliser + take
-        hidden = self.gate_activation(gates.o) * cell / normaliser
-        return SLSTMCarry(hidden, cell, normaliser, stabiliser), hidden
+        c = keep * c + take * self.activation(gates.z)
+        n = keep * n + take
+        hidden = self.gate_activation(gates.o) * c / n
+        return SLSTMCarry(hidden, SLSTMMemory(c, n, stabiliser)), hidden

@@ -1,38 +1,66 @@
 """Rates of dropping, their checks, and the random keys that they need."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
-from .._checks import describe, describe_tree
+from .._checks import describe_tree
+
+
+def as_rates(rates: PyTree[Any]) -> PyTree[Any]:
+    """NumPy's numbers as Python's, which neither `jax.jit` traces nor a dtype widens for."""
+
+    def to_number(rate: Any) -> Any:
+        is_number = isinstance(rate, np.ndarray | np.generic) and rate.ndim == 0
+        return rate.item() if is_number else rate
+
+    return jax.tree.map(to_number, rates)
 
 
 def check_rates(owner: str, name: str, rates: PyTree[Any]) -> None:
-    """Numbers from 0 to below 1. What is no Python number is the user's own business."""
-    for rate in jax.tree.leaves(rates):
-        if isinstance(rate, bool | str) or (isinstance(rate, int | float) and not 0 <= rate < 1):
+    """Numbers, or arrays of them, from 0 to below 1. What is traced has no value to check."""
+    for rate in jax.tree.leaves(rates, is_leaf=lambda rate: rate is None):
+        if isinstance(rate, Tracer):
+            continue
+        value = np.asarray(rate)
+        real = np.issubdtype(value.dtype, np.integer) or jnp.issubdtype(value.dtype, jnp.floating)
+        if not (real and np.all((value >= 0) & (value < 1))):
             raise ValueError(
-                f"{owner}: `{name}` must be a fraction, 0 <= {name} < 1, got {describe(rate)}. "
+                f"{owner}: `{name}` must be a fraction, 0 <= {name} < 1, got {rate!r:.60}. "
                 "Pass the share of the entries to be dropped."
             )
 
 
-def spread(owner: str, name: str, rates: PyTree[Any], carry: PyTree[Array]) -> PyTree[Any]:
-    """`rates`, a number or as the carry is built, as one a leaf; 0 where there are no floats."""
+def spread(
+    owner: str,
+    name: str,
+    rates: PyTree[Any],
+    carry: PyTree[Array],
+    is_leaf: Callable[[Any], bool] | None = None,
+) -> PyTree[Any]:
+    """`rates`, a number or as the carry is built, as one a leaf; 0 where there are no floats.
+
+    `is_leaf` says which parts of the carry have one rate for all their leaves.
+    """
+    parts, tree = jax.tree.flatten(carry, is_leaf=is_leaf)
+    like = tree.unflatten([jax.tree.leaves(part)[0] for part in parts])
 
     def to_leaves(rate: Any, part: PyTree[Array]) -> PyTree[Any]:
         is_float = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
         return jax.tree.map(lambda leaf: rate if is_float(leaf) else 0.0, part)
 
     try:
-        return jax.tree.map(to_leaves, rates, carry)
+        return jax.tree.map(to_leaves, rates, like)
     except ValueError as error:
         raise ValueError(
             f"{owner}: `{name}` must be a number, or numbers in the structure of the carry "
-            f"{describe_tree(carry)}, got {describe_tree(rates)}. Pass one a leaf, 0 for one that "
+            f"{describe_tree(like)}, got {describe_tree(rates)}. Pass one a leaf, 0 for one that "
             "is to be left alone."
         ) from error
 
@@ -59,4 +87,4 @@ def split(key: PRNGKeyArray | None, num: int) -> Any:
 
 def drop(array: Array, mask: Bool[Array, "..."] | None, rate: Any) -> Array:
     """Zeros where the mask is false, what is left scaled up by as much. No mask drops none."""
-    return array if mask is None else jnp.where(mask, array / (1 - rate), 0)
+    return array if mask is None else jnp.where(mask, array / (1 - rate), 0).astype(array.dtype)

@@ -7,7 +7,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._checks import describe
 from ..base import RNNCellBase
-from ._rates import check_rates, drop, is_zero, require_key, split
+from ._rates import as_rates, check_rates, drop, is_zero, require_key, split
 from ._wrapper import Wrapper, begin, innermost
 
 
@@ -35,7 +35,7 @@ class DropConnect(Wrapper):
     """
 
     cell: RNNCellBase
-    rate: Any = 0.5
+    rate: Any = eqx.field(default=0.5, converter=as_rates)
     name: str = eqx.field(static=True, default="weight_hh")
     inference: bool = eqx.field(default=False, kw_only=True)
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from .._checks import describe
 from ..base import FactoredCell, RNNCellBase
-from ._rates import check_rates, drop, is_zero, require_key, split, spread
+from ._rates import as_rates, check_rates, drop, is_zero, require_key, split, spread
 from ._wrapper import Wrapper, begin, innermost, project_hidden, project_input, update
 
 
@@ -59,8 +59,8 @@ class RecurrentDropout(Wrapper):
     """
 
     cell: RNNCellBase
-    input_rate: Any = 0.0
-    hidden_rate: Any = 0.0
+    input_rate: Any = eqx.field(default=0.0, converter=as_rates)
+    hidden_rate: Any = eqx.field(default=0.0, converter=as_rates)
     inference: bool = eqx.field(default=False, kw_only=True)
     masks: DropoutMasks | None = eqx.field(default=None, kw_only=True)
 

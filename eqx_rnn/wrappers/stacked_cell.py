@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 from .._checks import check_distinct
-from ..base import RNNCellBase, SequentialCell
+from ..base import RNNCellBase, SequentialCell, inner_cells
 
 
 class StackedCell(SequentialCell):
@@ -31,5 +31,5 @@ class StackedCell(SequentialCell):
         """
         if len(cells) == 0:
             raise ValueError("StackedCell: `cells` must be one cell or more, got none. Pass some.")
-        check_distinct("StackedCell", "`cells`", cells)
+        check_distinct("StackedCell", "`cells`", inner_cells(tuple(cells)))
         self.cells = tuple(cells)

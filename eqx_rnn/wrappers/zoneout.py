@@ -7,7 +7,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..base import RNNCellBase
-from ._rates import check_rates, is_zero, require_key, split, spread
+from ._rates import as_rates, check_rates, is_zero, require_key, split, spread
 from ._wrapper import Wrapper, update
 
 
@@ -19,7 +19,9 @@ class Zoneout(Wrapper):
         h' = d h + (1 - d) h~                                     in training
         h' = rate h + (1 - rate) h~                               at inference
 
-    for every leaf of the carry. Outputs that are the very arrays of the inner cell's new carry, as
+    for every leaf of the carry. A part of it that has a method `mix`, whose leaves have a meaning
+    only together, as the `SLSTMMemory` has, gets one mask, and the mean that `mix` makes of it.
+    Outputs that are the very arrays of the inner cell's new carry, as
     of all cells here but `CTRNNCell(state="current")`, are the zoned-out ones; what a cell
     computes from them itself is not computed again. So `Residual(Zoneout(cell))`, and not the
     other way round.
@@ -29,8 +31,8 @@ class Zoneout(Wrapper):
     **Options:**
 
     - `rate`: the probability that a unit keeps its old value: a number, or numbers in the
-        structure of the carry, such as `LSTMCarry(hidden=0.05, cell=0.5)`. Integers in the carry
-        are never kept back.
+        structure of the carry, such as `LSTMCarry(hidden=0.05, cell=0.5)` or `SLSTMCarry(0.05,
+        memory=0.5)`. Integers in the carry are never kept back.
     - `inference`: whether to take the mean. See `eqx.nn.inference_mode`.
 
     **Source:** D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden
@@ -38,7 +40,7 @@ class Zoneout(Wrapper):
     """
 
     cell: RNNCellBase
-    rate: Any = 0.5
+    rate: Any = eqx.field(default=0.5, converter=as_rates)
     inference: bool = eqx.field(default=False, kw_only=True)
 
     def __check_init__(self):
@@ -47,20 +49,29 @@ class Zoneout(Wrapper):
     def update(
         self, carry: PyTree[Array], gates: PyTree[Array], *, key: PRNGKeyArray | None = None
     ) -> tuple[PyTree[Array], PyTree[Array]]:
-        old, tree = jax.tree.flatten(carry)
-        rates = jax.tree.leaves(spread("Zoneout", "rate", self.rate, carry))
+        old, tree = jax.tree.flatten(carry, is_leaf=_is_whole)
+        rates = jax.tree.leaves(spread("Zoneout", "rate", self.rate, carry, _is_whole))
         cell_key, *keys = split(key, 1 + len(old))
         new_carry, outputs = update(self.cell, carry, gates, cell_key)
         new = tree.flatten_up_to(new_carry)
         zoned = [self._zone(*args) for args in zip(old, new, rates, keys, strict=True)]
-        same = {id(leaf): changed for leaf, changed in zip(new, zoned, strict=True)}
+        same = dict(zip(map(id, jax.tree.leaves(new)), jax.tree.leaves(zoned), strict=True))
         outputs = jax.tree.map(lambda leaf: same.get(id(leaf), leaf), outputs)
         return tree.unflatten(zoned), outputs
 
-    def _zone(self, old: Array, new: Array, rate: Any, key: PRNGKeyArray | None) -> Array:
+    def _zone(self, old: Any, new: Any, rate: Any, key: PRNGKeyArray | None) -> Any:
         if is_zero(rate):
             return new
         if self.inference:
-            return rate * old + (1 - rate) * new
+            return old.mix(new, rate) if _is_whole(old) else _mean(old, new, rate)
         key = require_key("Zoneout", key, "to `RNN` or to each step")
-        return jnp.where(jr.bernoulli(key, rate, new.shape), old, new)
+        kept = jr.bernoulli(key, rate, jax.tree.leaves(new)[0].shape)
+        return jax.tree.map(lambda a, b: jnp.where(kept, a, b), old, new)
+
+
+def _mean(old: Array, new: Array, rate: Any) -> Array:
+    return (rate * old + (1 - rate) * new).astype(new.dtype)
+
+
+def _is_whole(part: Any) -> bool:
+    return hasattr(part, "mix")
