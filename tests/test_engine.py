@@ -155,9 +155,17 @@ def test_higher_orders_with_lengths_and_resets(options):
     assert_close(*problem.both(problem.gradient_of_gradient))
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_vmap_of_gradients(case):
+    problem = Problem(case, 8, steps(8, "lengths"))
+    many = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), problem.arguments)
+    runs = problem.fast, problem.slow
+    assert_close(*(jax.jit(jax.vmap(problem.gradients(run)))(*many) for run in runs))
+
+
 @pytest.mark.parametrize("name", ["lstm", "gru-reset-before"])
-def test_vmap_of_gradients(name):
-    """Over inputs, weights and carries; over inputs alone; in forward mode."""
+def test_vmap_of_other_derivatives(name):
+    """Over inputs, weights and carries; over inputs alone."""
     problem = Problem(BY_NAME[name], 5, steps(5))
     many = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), problem.arguments)
     only_inputs = (*problem.arguments[:2], many[2], problem.arguments[3])
