@@ -343,8 +343,9 @@ class Noisy(eqx_rnn.FactoredCell):
         return (None, hidden), hidden
 
 
+@pytest.mark.parametrize("options", [{}, {"checkpoint": 3}, REVERSE], ids=str)
 @pytest.mark.parametrize("make_key", [jax.random.key, jax.random.PRNGKey])
-def test_random_steps_and_tokens(make_key):
+def test_random_steps_and_tokens(make_key, options):
     weights = random_like([jax.ShapeDtypeStruct(s, float) for s in ((7, 3), (3, 3))], 0)
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, 7, (11, 2)))
     keys = jax.random.split(make_key(1), 11)
@@ -353,7 +354,9 @@ def test_random_steps_and_tokens(make_key):
         def loss(weights, carry):
             start = None, carry
             told = Steps(None, None, keys)
-            final, (_, ys) = engine.scan(Noisy(*weights), start, tokens, start, told, **OPTIONS)
+            final, (_, ys) = engine.scan(
+                Noisy(*weights), start, tokens, start, told, **(OPTIONS | options)
+            )
             return jnp.sum(jnp.sin(ys)) + jnp.sum(final[1])
 
         call = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))

@@ -34,10 +34,11 @@ def test_stored_numbers_are_still_theirs(framework, tmp_path):
         check=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
     )
-    tolerance = 2e-6 if framework == "onnx" else 1e-12
     with np.load(out) as live, np.load(DATA) as stored:
         assert set(live) == {name for name in stored if name.startswith(framework)}
         for name in live:
+            # Keras computes some activations in float32, onnxruntime everything.
+            tolerance = 2e-6 if framework == "onnx" or "activation" in name else 1e-12
             np.testing.assert_allclose(live[name], stored[name], rtol=tolerance, atol=tolerance)
 
 
