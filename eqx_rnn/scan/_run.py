@@ -1,5 +1,6 @@
 """What the forward and the backward pass of a factored run share."""
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -40,8 +41,8 @@ class Run:
         and dtypes at one step.
     - `copies`: for each leaf of the outputs, which leaf of the new carry it is, if one.
     - `applies`: whether the fast engine can run this cell, which it cannot if there are integers
-        in the carry, or a broadcast in the sum of the gates; and is of no use if there is no
-        hidden part.
+        in the carry, a broadcast in the sum of the gates, or a traced array in a function that
+        `update` calls; and is of no use if there is no hidden part.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Run:
         self.applies = (
             num_steps > 0
             and bool(jax.tree.leaves(self.from_hidden))
+            and not any(isinstance(const, jax.core.Tracer) for const in closed.consts)
             and jax.tree.map(struct, new_carry) == self.carry
             and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in everything)
             and _same_shapes(self.from_input, self.gates)
@@ -139,12 +141,22 @@ class Run:
 
     def draw(self, keys: Array | None) -> list[Array] | None:
         drawing = self._drawing
-        return None if drawing is None else jax.vmap(lambda key: drawing.prepare([key]))(keys)
+        if drawing is None:
+            return None
+        at_once = jax.vmap if _is_threefry(keys) else lambda f: functools.partial(jax.lax.map, f)
+        return at_once(lambda key: drawing.prepare([key]))(keys)
 
     def _update_by_key(
         self, keys: list[Array], weights: list[Array], carry: PyTree[Array], gates: PyTree[Array]
     ) -> tuple[PyTree[Array], PyTree[Array]]:
         return self.put_together(weights).update(carry, gates, key=keys[0])
+
+
+def _is_threefry(keys: Array) -> bool:
+    """Whether many keys draw what each would draw alone: of JAX's generators only this one."""
+    if jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
+        return "threefry" in str(jax.random.key_impl(keys))
+    return "threefry" in jax.config.jax_default_prng_impl
 
 
 def struct(a: Any) -> jax.ShapeDtypeStruct:
