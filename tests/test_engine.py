@@ -173,9 +173,9 @@ def test_the_engine_applies(case):
 
 def test_vmap_of_a_run_forms_one_gradient_of_the_weights():
     """And not one for each of the batch, to be summed."""
-    case = BY_NAME["lstm"]
-    parameters, static = eqx.partition(eqx_rnn.RNN(case.cell()), eqx.is_array)
-    xs = case.inputs(17, 11)
+    cell = eqx_rnn.LSTMCell(5, 7, key=jax.random.key(0))
+    parameters, static = eqx.partition(eqx_rnn.RNN(cell), eqx.is_array)
+    xs = random_like(jax.ShapeDtypeStruct((17, 11, 5), float), 2)
     over = lambda run: lambda p, x: jnp.sum(jnp.sin(run(eqx.combine(p, static))(x)))
     mapped, native = (
         jax.jit(jax.grad(over(run))).lower(parameters, xs).compile()

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.extend.core import Literal
 from jaxtyping import Array, PyTree
 
@@ -94,7 +95,7 @@ class Run:
         self.applies = (
             num_steps > 0
             and bool(jax.tree.leaves(self.from_hidden))
-            and not any(isinstance(const, jax.core.Tracer) for const in closed.consts)
+            and not any(isinstance(const, Tracer) for const in closed.consts)
             and jax.tree.map(struct, new_carry) == self.carry
             and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in everything)
             and _same_shapes(self.from_input, self.gates)
@@ -141,7 +142,7 @@ class Run:
 
     def draw(self, keys: Array | None) -> list[Array] | None:
         drawing = self._drawing
-        if drawing is None:
+        if drawing is None or keys is None:
             return None
         at_once = jax.vmap if _is_threefry(keys) else lambda f: functools.partial(jax.lax.map, f)
         return at_once(lambda key: drawing.prepare([key]))(keys)
@@ -156,7 +157,7 @@ def _is_threefry(keys: Array) -> bool:
     """Whether many keys draw what each would draw alone: of JAX's generators only this one."""
     if jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
         return "threefry" in str(jax.random.key_impl(keys))
-    return "threefry" in jax.config.jax_default_prng_impl
+    return "threefry" in jax.config.read("jax_default_prng_impl")
 
 
 def struct(a: Any) -> jax.ShapeDtypeStruct:
