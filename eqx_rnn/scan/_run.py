@@ -155,9 +155,8 @@ class Run:
 
 def _is_threefry(keys: Array) -> bool:
     """Whether many keys draw what each would draw alone: of JAX's generators only this one."""
-    if jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
-        return "threefry" in str(jax.random.key_impl(keys))
-    return "threefry" in jax.config.read("jax_default_prng_impl")
+    is_typed = jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    return "threefry" in str(jax.random.key_impl(keys if is_typed else jax.random.key(0)))
 
 
 def struct(a: Any) -> jax.ShapeDtypeStruct:
