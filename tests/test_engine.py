@@ -163,6 +163,30 @@ def test_vmap_of_gradients(case):
     assert_close(*(jax.jit(jax.vmap(problem.gradients(run)))(*many) for run in runs))
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_engine_applies(case):
+    """What runs here is not the plain scan on both sides, but where a cell has no hidden part."""
+    cell, carry, _ = case.cell().begin(case.carry(case.cell(), *BATCH))
+    run = _run.Run(cell, carry, case.inputs(11, *BATCH), None, **OPTIONS)
+    assert run.applies == (not case.name.endswith("-plain"))
+
+
+def test_vmap_of_a_run_forms_one_gradient_of_the_weights():
+    """And not one for each of the batch, to be summed."""
+    cell = eqx_rnn.LSTMCell(5, 7, key=jax.random.key(0))
+    parameters, static = eqx.partition(eqx_rnn.RNN(cell), eqx.is_array)
+    xs = random_like(jax.ShapeDtypeStruct((17, 11, 5), float), 2)
+    over = lambda run: lambda p, x: jnp.sum(jnp.sin(run(eqx.combine(p, static))(x)))
+    mapped, native = (
+        jax.jit(jax.grad(over(run))).lower(parameters, xs).compile()
+        for run in (jax.vmap, lambda rnn: rnn)
+    )
+    assert_close(mapped(parameters, xs), native(parameters, xs))
+    weights = {leaf.shape for leaf in jax.tree.leaves(parameters) if leaf.ndim == 2}
+    for shape in weights | {shape[::-1] for shape in weights}:
+        assert f"[17,{shape[0]},{shape[1]}]" not in mapped.as_text()
+
+
 @pytest.mark.parametrize("name", ["lstm", "gru-reset-before"])
 def test_vmap_of_other_derivatives(name):
     """Over inputs, weights and carries; over inputs alone."""
@@ -344,7 +368,9 @@ class Noisy(eqx_rnn.FactoredCell):
 
 
 @pytest.mark.parametrize("options", [{}, {"checkpoint": 3}, REVERSE], ids=str)
-@pytest.mark.parametrize("make_key", [jax.random.key, jax.random.PRNGKey])
+@pytest.mark.parametrize(
+    "make_key", [jax.random.key, jax.random.PRNGKey, lambda s: jax.random.key(s, impl="rbg")]
+)
 def test_random_steps_and_tokens(make_key, options):
     weights = random_like([jax.ShapeDtypeStruct(s, float) for s in ((7, 3), (3, 3))], 0)
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, 7, (11, 2)))
@@ -359,10 +385,26 @@ def test_random_steps_and_tokens(make_key, options):
             )
             return jnp.sum(jnp.sin(ys)) + jnp.sum(final[1])
 
-        call = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
-        return call(weights, random_like(jax.ShapeDtypeStruct((2, 3), float), 3))
+        arguments = weights, random_like(jax.ShapeDtypeStruct((2, 3), float), 3)
+        gradients = jax.value_and_grad(loss, argnums=(0, 1))
+        moved = lambda *arguments: jax.jvp(gradients, arguments, random_like(arguments, 4))
+        return jax.jit(moved)(*arguments)
 
     assert_close(value_and_gradients(factored), value_and_gradients(plain))
+
+
+def test_a_traced_array_in_an_activation():
+    """The engine leaves such a cell to the plain scan."""
+    xs = BY_NAME["lstm"].inputs(2, 5)
+
+    def loss(scale):
+        activation = lambda x: scale * jnp.tanh(x)
+        cell = eqx_rnn.LSTMCell(3, 4, activation=activation, key=jax.random.key(0))
+        return jnp.sum(eqx_rnn.RNN(cell)(xs))
+
+    (gradient,) = jax.jit(jax.grad(lambda s: loss(s[0])))([1.5])
+    difference = (jax.jit(loss)(1.5 + 1e-6) - jax.jit(loss)(1.5 - 1e-6)) / 2e-6
+    np.testing.assert_allclose(gradient, difference, rtol=1e-6)
 
 
 def test_an_integer_in_the_carry():

@@ -309,6 +309,20 @@ def test_rates_of_any_kind_keep_the_dtype(rate, calm, make):
     assert {leaf.dtype for leaf in leaves} <= {jnp.dtype(bool), jnp.dtype(jnp.bfloat16)}
 
 
+def test_rates_are_not_trained():
+    """A number of JAX is a number; an array of rates is a leaf, and gets no gradient."""
+    each, one = jnp.array([0.2, 0.3, 0.4]), jnp.array(0.3)
+    cell = DropConnect(RecurrentDropout(Zoneout(LSTM.cell(), each), 0.1, each), one)
+    assert cell.rate == float(one)
+    xs = LSTM.inputs(3, 5)
+    for rnn in (eqx_rnn.RNN(cell), eqx.nn.inference_mode(eqx_rnn.RNN(cell))):
+        loss = lambda rnn: jnp.sum(rnn(xs, key=KEY) ** 2)
+        gradient = eqx.filter_jit(eqx.filter_grad(loss))(rnn).cell
+        assert np.any(gradient.cell.cell.cell.weight_hh != 0)
+        np.testing.assert_array_equal(gradient.cell.hidden_rate, np.zeros(3))
+        np.testing.assert_array_equal(gradient.cell.cell.rate, np.zeros(3))
+
+
 def test_integers_are_left_alone():
     class Counting(eqx_rnn.RNNCellBase):
         num_feature_dims = property(lambda self: 1)

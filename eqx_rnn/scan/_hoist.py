@@ -38,7 +38,7 @@ def hoist(function: Callable[..., PyTree], parameters: Sequence[Any], *examples:
     before, inside = [], []
     for equation in jaxpr.eqns:
         read = [v for v in equation.invars if not isinstance(v, Literal)]
-        if all(v in known for v in read):
+        if all(v in known for v in read) and not equation.effects:
             known.update((v, set().union(*(known[v] for v in read))) for v in equation.outvars)
             before.append(equation)
         if not any(known.get(v) for v in equation.outvars):

@@ -75,12 +75,15 @@ def _transpose(cotangents, *args, transpose, num_residuals, **_):
 
 def _batch(args, axes, *, fun, transpose, num_residuals, out_avals):
     size = next(x.shape[a] for x, a in zip(args, axes, strict=True) if a is not None)
+    if None in axes[num_residuals:]:
+        # What has no axis, as weights have none in `jax.vmap(rnn)`, gets one cotangent, a sum over
+        # the axis. JAX's transpose forms it at once; ours would be run for each, and then summed.
+        outputs = jax.vmap(fun, in_axes=tuple(axes), axis_size=size)(*args)
+        return outputs, len(outputs) * [0]
     residuals, arguments = args[:num_residuals], args[num_residuals:]
     residual_axes = tuple(axes[:num_residuals])
-    # The arguments all get the axis, so that their cotangents all have it.
     arguments = [
-        jnp.broadcast_to(x, (size, *x.shape)) if a is None else jnp.moveaxis(x, a, 0)
-        for x, a in zip(arguments, axes[num_residuals:], strict=True)
+        jnp.moveaxis(x, a, 0) for x, a in zip(arguments, axes[num_residuals:], strict=True)
     ]
 
     def batched_transpose(residuals, cotangents):

@@ -1,10 +1,12 @@
 """What the forward and the backward pass of a factored run share."""
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.extend.core import Literal
 from jaxtyping import Array, PyTree
 
@@ -40,8 +42,8 @@ class Run:
         and dtypes at one step.
     - `copies`: for each leaf of the outputs, which leaf of the new carry it is, if one.
     - `applies`: whether the fast engine can run this cell, which it cannot if there are integers
-        in the carry, or a broadcast in the sum of the gates; and is of no use if there is no
-        hidden part.
+        in the carry, a broadcast in the sum of the gates, or a traced array in a function that
+        `update` calls; and is of no use if there is no hidden part.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Run:
         self.applies = (
             num_steps > 0
             and bool(jax.tree.leaves(self.from_hidden))
+            and not any(isinstance(const, Tracer) for const in closed.consts)
             and jax.tree.map(struct, new_carry) == self.carry
             and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in everything)
             and _same_shapes(self.from_input, self.gates)
@@ -139,12 +142,21 @@ class Run:
 
     def draw(self, keys: Array | None) -> list[Array] | None:
         drawing = self._drawing
-        return None if drawing is None else jax.vmap(lambda key: drawing.prepare([key]))(keys)
+        if drawing is None or keys is None:
+            return None
+        at_once = jax.vmap if _is_threefry(keys) else lambda f: functools.partial(jax.lax.map, f)
+        return at_once(lambda key: drawing.prepare([key]))(keys)
 
     def _update_by_key(
         self, keys: list[Array], weights: list[Array], carry: PyTree[Array], gates: PyTree[Array]
     ) -> tuple[PyTree[Array], PyTree[Array]]:
         return self.put_together(weights).update(carry, gates, key=keys[0])
+
+
+def _is_threefry(keys: Array) -> bool:
+    """Whether many keys draw what each would draw alone: of JAX's generators only this one."""
+    is_typed = jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    return "threefry" in str(jax.random.key_impl(keys if is_typed else jax.random.key(0)))
 
 
 def struct(a: Any) -> jax.ShapeDtypeStruct:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.lax as lax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -14,10 +15,11 @@ from .._checks import describe_tree
 
 
 def as_rates(rates: PyTree[Any]) -> PyTree[Any]:
-    """NumPy's numbers as Python's, which neither `jax.jit` traces nor a dtype widens for."""
+    """Numbers of NumPy and JAX as Python's: not traced, not trained, and no dtype widens."""
 
     def to_number(rate: Any) -> Any:
-        is_number = isinstance(rate, np.ndarray | np.generic) and rate.ndim == 0
+        is_array = isinstance(rate, np.ndarray | np.generic | Array)
+        is_number = is_array and rate.ndim == 0 and not isinstance(rate, Tracer)
         return rate.item() if is_number else rate
 
     return jax.tree.map(to_number, rates)
@@ -65,6 +67,11 @@ def spread(
         ) from error
 
 
+def fixed(rate: Any) -> Any:
+    """A rate that is an array is a leaf of the cell as its weights are, but is not trained."""
+    return lax.stop_gradient(rate) if isinstance(rate, Array) else rate
+
+
 def is_zero(rate: Any) -> bool:
     return isinstance(rate, int | float) and rate == 0
 
@@ -87,4 +94,6 @@ def split(key: PRNGKeyArray | None, num: int) -> Any:
 
 def drop(array: Array, mask: Bool[Array, "..."] | None, rate: Any) -> Array:
     """Zeros where the mask is false, what is left scaled up by as much. No mask drops none."""
-    return array if mask is None else jnp.where(mask, array / (1 - rate), 0).astype(array.dtype)
+    if mask is None:
+        return array
+    return jnp.where(mask, array / (1 - fixed(rate)), 0).astype(array.dtype)

@@ -7,7 +7,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..base import RNNCellBase
-from ._rates import as_rates, check_rates, is_zero, require_key, split, spread
+from ._rates import as_rates, check_rates, fixed, is_zero, require_key, split, spread
 from ._wrapper import Wrapper, update
 
 
@@ -20,11 +20,10 @@ class Zoneout(Wrapper):
         h' = rate h + (1 - rate) h~                               at inference
 
     for every leaf of the carry. A part of it that has a method `mix`, whose leaves have a meaning
-    only together, as the `SLSTMMemory` has, gets one mask, and the mean that `mix` makes of it.
-    Outputs that are the very arrays of the inner cell's new carry, as
-    of all cells here but `CTRNNCell(state="current")`, are the zoned-out ones; what a cell
-    computes from them itself is not computed again. So `Residual(Zoneout(cell))`, and not the
-    other way round.
+    only together, as the `SLSTMMemory` has, gets one mask, and the mean that `old.mix(new, rate)`
+    makes of it. Outputs that are the very arrays of the inner cell's new carry, as of all cells
+    here but `CTRNNCell(state="current")`, are the zoned-out ones; what a cell computes from them
+    itself is not computed again. So `Residual(Zoneout(cell))`, and not the other way round.
 
     **Shapes:** as the inner cell.
 
@@ -63,6 +62,7 @@ class Zoneout(Wrapper):
         if is_zero(rate):
             return new
         if self.inference:
+            rate = fixed(rate)
             return old.mix(new, rate) if _is_whole(old) else _mean(old, new, rate)
         key = require_key("Zoneout", key, "to `RNN` or to each step")
         kept = jr.bernoulli(key, rate, jax.tree.leaves(new)[0].shape)
