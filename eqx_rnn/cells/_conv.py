@@ -74,13 +74,15 @@ def convolve(
     batch = inputs.shape[: -num_axes - 1]
     space = "XYZ"[:num_axes]
     dtype = jnp.result_type(inputs, weight)
+    # XLA's CPU backend is several times as fast where the kernel's channels come last, too.
+    weight = jnp.moveaxis(weight, (0, 1), (-1, -2))
     outputs = lax.conv_general_dilated(
         inputs.reshape(math.prod(batch), *inputs.shape[-num_axes - 1 :]).astype(dtype),
         weight.astype(dtype),
         window_strides=strides or num_axes * (1,),
         padding=padding,
         rhs_dilation=dilation,
-        dimension_numbers=(f"N{space}C", f"OI{space}", f"N{space}C"),
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
     )
     return outputs.reshape(*batch, *outputs.shape[1:])
 
