@@ -69,7 +69,7 @@ def through_a_chunk(run: Run, weights: list[Array], initial: Any, size: int) -> 
     """`(carry, inputs, steps) -> (new carry, (carries, gates, drawn, outputs))` of `size` steps."""
 
     def ready(part: str, size: int | None = None) -> Callable:
-        prepare, call, _ = run.hoisted(part, size)
+        prepare, call, *_ = run.hoisted(part, size)
         prepared = prepare(weights)
         return lambda *args: call(prepared, *args)
 

@@ -8,6 +8,7 @@ import jax.lax as lax
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 from jaxtyping import Array, PyTree
 
+from ._convolutions import is_channels_last
 from ._products import evaluate
 
 
@@ -17,6 +18,7 @@ class Hoisted(NamedTuple):
     - `prepare`: all that needs parameters and no `args`: from the parameters to a list of arrays.
     - `call`: the rest.
     - `sources`: for each prepared array, the indices of the parameters that it comes from.
+    - `convolves`: whether there is a convolution in `call`.
 
     A weight that is stored `(gates, hidden)` is multiplied as `h @ W.T`. XLA folds the transpose
     into the product and reads `W` across its rows at every step. Prepared, the transposed copy is
@@ -26,6 +28,7 @@ class Hoisted(NamedTuple):
     prepare: Callable[[Sequence[Array]], list[Array]]
     call: Callable[..., PyTree]
     sources: list[set[int]]
+    convolves: bool
 
 
 def hoist(function: Callable[..., PyTree], parameters: Sequence[Any], *examples: PyTree) -> Hoisted:
@@ -69,4 +72,5 @@ def hoist(function: Callable[..., PyTree], parameters: Sequence[Any], *examples:
     def call(ready: Sequence[Array], *args: PyTree) -> PyTree:
         return tree.unflatten(evaluate(second, *closed.consts, *ready, *jax.tree.leaves(args)))
 
-    return Hoisted(prepare, call, [known[v] for v in crossing])
+    convolves = any(is_channels_last(equation) for equation in inside)
+    return Hoisted(prepare, call, [known[v] for v in crossing], convolves)

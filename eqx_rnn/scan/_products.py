@@ -9,7 +9,7 @@ cannot be made one where the batch is spread over several devices.
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ import jax.lax as lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 from jaxtyping import Array
 
+from ._convolutions import convolution, is_channels_last
 from ._linear import linear
 
 
@@ -28,13 +29,12 @@ def evaluate(jaxpr: Jaxpr, *args: Any) -> list[Any]:
     values: dict[Any, Any] = dict(zip(jaxpr.invars, args, strict=True))
     variables = lambda atoms: [v for v in atoms if not isinstance(v, Literal)]
     needed = set(variables(jaxpr.outvars)).union(*(variables(e.invars) for e in jaxpr.eqns))
-    for is_product, group in itertools.groupby(jaxpr.eqns, _is_rows_times_weight):
+    for apply, group in itertools.groupby(jaxpr.eqns, _own):
         equations = list(group)
-        if is_product:
+        if apply is not None:
             for equation in equations:
-                rows, weight = (values[v] for v in equation.invars)
-                product = _product(rows, weight, equation.params["precision"])
-                values[equation.outvars[0]] = product
+                operands = (v.val if isinstance(v, Literal) else values[v] for v in equation.invars)
+                values[equation.outvars[0]] = apply(*operands, equation.params)
             continue
         read = set().union(*(variables(e.invars) for e in equations))
         inputs = [v for v in values if v in read]
@@ -51,6 +51,13 @@ def evaluate(jaxpr: Jaxpr, *args: Any) -> list[Any]:
     return [v.val if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
 
 
+def _own(equation: Any) -> Callable | None:
+    """What runs an equation in place of JAX, if anything."""
+    if is_channels_last(equation):
+        return convolution
+    return _product if _is_rows_times_weight(equation) else None
+
+
 def _is_rows_times_weight(equation: Any) -> bool:
     if equation.primitive is not lax.dot_general_p:
         return False
@@ -63,8 +70,8 @@ def _is_rows_times_weight(equation: Any) -> bool:
     )
 
 
-def _product(rows: Any, weight: Any, precision: Any) -> Array:
-    dot = functools.partial(lax.dot_general, precision=precision)
+def _product(rows: Any, weight: Any, params: dict[str, Any]) -> Array:
+    dot = functools.partial(lax.dot_general, precision=params["precision"])
     leading = tuple(range(rows.ndim - 1))
 
     def forward(rows: Array, weight: Array) -> list[Array]:
