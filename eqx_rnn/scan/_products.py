@@ -22,7 +22,7 @@ from ._linear import linear
 
 
 def evaluate(jaxpr: Jaxpr, *args: Any) -> list[Any]:
-    """A jaxpr's outputs, its products `rows @ weight` being those of this file.
+    """A jaxpr's outputs, its products `rows @ weight` and its convolutions being our own.
 
     Constants among the arguments may be arrays of NumPy.
     """
