@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-CACHE_BYTES = 3_000_000
+CACHE_BYTES = 2_000_000
 SHORTEST = 4  # fewer steps make the product that projects their inputs slow
 LONGEST = 20
 
