@@ -14,6 +14,7 @@ from helpers import random_like
 
 import eqx_rnn
 from eqx_rnn.scan import Steps, _run, factored, plain
+from eqx_rnn.scan._forward import forward
 
 EXACT = dict(rtol=1e-10, atol=1e-10)
 assert_close = functools.partial(helpers.assert_close, **EXACT)
@@ -121,6 +122,8 @@ REVERSE = {"reverse": True}
         ("lstm", (), {"all_carries": True}),
         ("lstm", (), {"unroll": 3}),
         ("lstm-proj", ("lengths", "resets"), {"checkpoint": 3}),
+        ("simple", ("lengths",), {"unroll": 2, "all_carries": True}),
+        ("simple", ("lengths", "resets"), REVERSE | {"checkpoint": 3}),
         ("gru", (), {"checkpoint": 11}),
         ("gru", ("lengths", "resets"), REVERSE | {"all_carries": True}),
         ("gru-reset-before", ("resets",), {"checkpoint": 1}),
@@ -147,9 +150,13 @@ def test_a_single_row(name, monkeypatch):
     assert_close(*problem.both(problem.gradients))
 
 
-@pytest.mark.parametrize("options", [REVERSE, {"checkpoint": 2}], ids=str)
-def test_higher_orders_with_lengths_and_resets(options):
-    problem = Problem(BY_NAME["lstm"], 5, steps(5, "lengths", "resets"), **options)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("lstm", REVERSE), ("lstm", {"checkpoint": 2}), ("simple", REVERSE)],
+    ids=str,
+)
+def test_higher_orders_with_lengths_and_resets(name, options):
+    problem = Problem(BY_NAME[name], 5, steps(5, "lengths", "resets"), **options)
     assert_close(*problem.both(problem.forward_mode))
     assert_close(*problem.both(problem.hessian_vector))
     assert_close(*problem.both(problem.gradient_of_gradient))
@@ -169,6 +176,28 @@ def test_the_engine_applies(case):
     cell, carry, _ = case.cell().begin(case.carry(case.cell(), *BATCH))
     run = _run.Run(cell, carry, case.inputs(11, *BATCH), None, **OPTIONS)
     assert run.applies == (not case.name.endswith("-plain"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"),
+    [
+        (functools.partial(eqx_rnn.SimpleCell, activation=jnp.tanh), False),
+        (functools.partial(eqx_rnn.SimpleCell, activation=jax.nn.sigmoid), False),
+        (functools.partial(eqx_rnn.SimpleCell, activation=jnp.sin), True),
+        (eqx_rnn.GRUCell, True),
+    ],
+    ids=["tanh", "sigmoid", "sin", "gru"],
+)
+def test_gates_are_kept_only_if_carries_do_not_say_enough(cell, kept):
+    cell = cell(5, 7, key=jax.random.key(0))
+    inputs = jnp.zeros((11, 3, 5))
+    carry = cell.initialize_carry(None, inputs[0])
+    run = _run.Run(cell, carry, inputs, None, **OPTIONS)
+    parameters, constants = run.take_apart(cell)
+    arguments = _run.Arguments(parameters, carry, inputs, None)
+    fixed = _run.Fixed(constants, Steps(None, None, None))
+    _, saved = forward(run, arguments, fixed, save=True)
+    assert all((piece.gates is not None) == kept for piece in saved)
 
 
 def test_vmap_of_a_run_forms_one_gradient_of_the_weights():

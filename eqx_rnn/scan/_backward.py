@@ -53,7 +53,8 @@ def backward(
             if steps.resets is not None:
                 starts = jax.vmap(lambda r, c: select(r, initial, c))(steps.resets, starts)
             steps = steps._replace(keys=None)
-            return go_back(state, x, (starts, gates, steps, drawn, d_carries, d_outputs))
+            around = (starts, carries) if run.restore else (starts, gates)
+            return go_back(state, x, (*around, steps, drawn, d_carries, d_outputs))
 
         xs = *piece.cut((inputs, steps)), kept, *piece.cut((d_carries, d_outputs))
         state = d_carry, d_initial, parts.zeros
@@ -134,14 +135,18 @@ def back_through_a_chunk(run: Run, parts: Parts, initial: Any, inputs_wanted: bo
 
     def step(state: Any, xs: Any):
         d_new, d_initial, total = state
-        start, gates, (valid, reset, _), drawn, d_carry, d_output = xs
+        start, gates_or_new, (valid, reset, _), drawn, d_carry, d_output = xs
         d_new = add(d_new, d_carry)
         d_held = None if valid is None else select(~valid, d_new, 0)
         d_new, d_output = select(valid, (d_new, d_output), 0)
 
-        update = lambda some, start, gates: parts.update(some, start, gates, drawn)
-        _, pull = jax.vjp(update, parts.update.some, start, gates)
-        d_some, d_start, d_gates = pull((d_new, fill(d_output, run.outputs)))
+        d_results = d_new, fill(d_output, run.outputs)
+        if run.restore:
+            d_some, (d_start, d_gates) = [], run.restore(start, gates_or_new, drawn)(d_results)
+        else:
+            update = lambda some, start, gates: parts.update(some, start, gates, drawn)
+            _, pull = jax.vjp(update, parts.update.some, start, gates_or_new)
+            d_some, d_start, d_gates = pull(d_results)
         _, pull = jax.vjp(parts.hidden_at_one_step, start)
         d_start = add(d_start, *pull(part_of(d_gates, run.from_hidden)))
 

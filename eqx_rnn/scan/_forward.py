@@ -19,7 +19,7 @@ class Saved(NamedTuple):
 
     - `edges`: `(number, ...)`, the carry before each chunk.
     - `carries`, `gates`, `drawn`: `(number, size, ...)`, after and in each step; `None` if they are
-        to be computed again.
+        to be computed again, or not needed.
     """
 
     edges: PyTree[Array]
@@ -48,6 +48,7 @@ def forward(
             outputs = [y if copy is None else None for y, copy in zip(outputs, copies, strict=True)]
             kept = None
             if save:
+                gates = None if run.restore else gates
                 kept = Saved(carry, *((carries, gates, drawn) if keep else 3 * (None,)))
             return new_carry, (kept, carries if run.all_carries else None, outputs)
 

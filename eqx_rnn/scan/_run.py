@@ -13,6 +13,7 @@ from jaxtyping import Array, PyTree
 from ..base import FactoredCell, add_gates
 from ._chunks import chunk_size, pieces
 from ._hoist import Hoisted, hoist
+from ._restore import restorer
 from ._steps import Steps
 
 
@@ -40,6 +41,7 @@ class Run:
     - `draw(keys)`: what `update` draws, of many steps at once.
     - `carry`, `input`, `drawn`, `from_input`, `from_hidden`, `gates`, `outputs`: structure, shapes
         and dtypes at one step.
+    - `restore`: the transpose of `update` from the carries around a step, if that needs no gates.
     - `copies`: for each leaf of the outputs, which leaf of the new carry it is, if one.
     - `applies`: whether the fast engine can run this cell, which it cannot if there are integers
         in the carry, a broadcast in the sum of the gates, or a traced array in a function that
@@ -101,6 +103,11 @@ class Run:
             and _same_shapes(self.from_input, self.gates)
             and _same_shapes(self.from_hidden, self.gates)
         )
+
+        self.restore = None
+        if self.applies and not self.hoisted("update").sources:
+            update = functools.partial(self.hoisted("update").call, [])
+            self.restore = restorer(update, self.carry, self.gates, self.drawn)
 
     def hoisted(self, part: str, size: int | None = None) -> Hoisted:
         """One of the cell's three parts, at one step or `size` of them at once."""

@@ -11,11 +11,12 @@ What makes it fast, forward:
   run, and its gates are used while they are still in the cache.
 - What `project_hidden` computes from the parameters alone (transposed copies) is made once.
 - What `update` draws from its key alone is drawn for all steps of a chunk at once.
+- A product that a CPU would run on one of its cores is put so that it runs on all.
 
 and backward, by a transpose written here and not derived by JAX:
 
 - Only carries, summed gates and what was drawn are kept; the pointwise `update` is redone, next
-  to its use.
+  to its use. Where the carries tell its derivative, as of `h' = tanh(g)`, no gates are kept.
 - Inside the loop only the cotangents of gates and carry are computed. The gradients of the
   parameters of the two projections come after each chunk, from all its steps at once, time being
   one more batch axis: a few large products in place of many small ones.
