@@ -1,4 +1,6 @@
-"""Products of a step whose left side is transposed on a CPU, so that they run on all its cores."""
+"""Products of a step that take another form on a CPU, where that is faster."""
+
+import re
 
 import equinox as eqx
 import jax
@@ -8,11 +10,17 @@ import numpy as np
 import pytest
 
 import eqx_rnn
+from eqx_rnn.base import FactoredCell
 from eqx_rnn.scan import Steps, factored, plain
+from eqx_rnn.scan._hoist import hoist
 from eqx_rnn.scan._products import evaluate
 
-BATCHES = (96,), (8, 12)
 OPTIONS = {"reverse": False, "unroll": 1, "checkpoint": None, "all_carries": False}
+
+# On one thread as `rows @ weight`.
+MORE_THREADS = [((96,), (64, 256)), ((8, 12), (64, 256))]
+# Mostly copying of the weight as `rows @ weight`.
+WEIGHT_FIRST = [((32,), (512, 2048)), ((4, 6), (512, 512))]
 
 
 def product(rows, weight):
@@ -20,44 +28,59 @@ def product(rows, weight):
     return evaluate(closed.jaxpr, rows, weight)[0]
 
 
-def operands(*batch, hidden=64):
+def gradient_of_rows(rows, weight):
+    outputs, pull = jax.vjp(lambda rows: product(rows, weight), rows)
+    return pull(outputs)[0]
+
+
+def operands(batch, weight, dtype=jnp.float32):
     rows_key, weight_key = jr.split(jr.key(0))
-    rows = jr.normal(rows_key, (*batch, hidden), jnp.float32)
-    return rows, jr.normal(weight_key, (hidden, 4 * hidden), jnp.float32)
+    rows = jr.normal(rows_key, (*batch, weight[0]), dtype)
+    return rows, jr.normal(weight_key, weight, dtype) / weight[0] ** 0.5
 
 
-def is_transposed(args, platform):
-    lowered = jax.jit(product).trace(*args).lower(lowering_platforms=(platform,))
-    return "contracting_dims = [0] x [0]" in lowered.as_text()
+def forms(function, args, platform="cpu"):
+    """What stands on the left of each product that `function` is lowered to."""
+    text = jax.jit(function).trace(*args).lower(lowering_platforms=(platform,)).as_text()
+    rows, weight = (list(a.shape) for a in args)
+    names = {tuple(weight): "weight", tuple(weight[::-1]): "weight"}
+    names |= {(*rows[:-1], weight[1]): "rows", tuple(rows): "rows"}
+    names |= {(rows[-1], *rows[:-1]): "columns"}
+    sizes = re.findall(r"dot_general .* : \(tensor<([0-9x]+)xb?f\d+>", text)
+    return [names[tuple(map(int, size.split("x")))] for size in sizes]
 
 
-@pytest.mark.parametrize("batch", BATCHES)
-def test_only_on_a_cpu(batch):
-    args = operands(*batch)
-    assert is_transposed(args, "cpu")
-    assert not is_transposed(args, "tpu")
-    assert not is_transposed(args, "cuda")
+@pytest.mark.parametrize("shapes", MORE_THREADS + WEIGHT_FIRST)
+def test_only_on_a_cpu(shapes):
+    args = operands(*shapes)
+    assert forms(product, args) == ["columns" if shapes in MORE_THREADS else "weight"]
+    assert forms(product, args, "tpu") == ["rows"]
+    assert forms(product, args, "cuda") == ["rows"]
 
 
 @pytest.mark.parametrize(
     "args",
     [
-        operands(8),  # too little work for a second thread
-        operands(96, hidden=256),  # enough for several as it is
-        jax.tree.map(lambda a: a.astype(jnp.bfloat16), operands(96)),
+        operands((8,), (64, 256)),  # too little work for a second thread
+        operands((96,), (256, 1024)),  # enough for several as it is
+        operands((96,), (64, 256), jnp.bfloat16),
+        operands((1,), (512, 2048)),  # no work but the reading of the weight
+        operands((64,), (512, 2048)),  # enough work for each part of the weight that is copied
+        operands((32,), (512, 2048), jnp.bfloat16),
     ],
-    ids=["small", "large", "bfloat16"],
+    ids=["small", "large", "bfloat16", "row", "many rows", "bfloat16, large"],
 )
 def test_only_where_it_is_faster(args):
-    assert not is_transposed(args, "cpu")
+    assert forms(product, args) == ["rows"]
+    assert forms(gradient_of_rows, args) == ["rows", "rows"]
 
 
-@pytest.mark.parametrize("batch", BATCHES)
-def test_values_and_derivatives(batch):
-    rows, weight = operands(*batch)
+@pytest.mark.parametrize("shapes", MORE_THREADS + WEIGHT_FIRST)
+def test_values_and_derivatives(shapes):
+    rows, weight = operands(*shapes)
     exact = lambda rows, weight: np.asarray(rows, np.float64) @ np.asarray(weight, np.float64)
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-    d_rows, d_weight = operands(*batch)[0][..., ::-1], weight[::-1]
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4)
+    d_rows, d_weight = rows[..., ::-1], weight[::-1]
     close(product(rows, weight), exact(rows, weight))
     _, moved = jax.jvp(product, (rows, weight), (d_rows, d_weight))
     close(moved, exact(d_rows, weight) + exact(rows, d_weight))
@@ -68,11 +91,64 @@ def test_values_and_derivatives(batch):
     close(to_rows, exact(outputs, weight.T))
     flat = lambda a: np.asarray(a).reshape(-1, a.shape[-1])
     close(to_weight, exact(flat(rows).T, flat(outputs)))
+    _, moved = jax.jvp(gradient_of_rows, (rows, weight), (d_rows, d_weight))
+    twice = exact(exact(d_rows, weight) + exact(rows, d_weight), weight.T)
+    close(moved, twice + exact(outputs, d_weight.T))
 
 
-def test_a_run():
-    cell = eqx_rnn.LSTMCell(3, 64, dtype=jnp.float32, key=jr.key(1))
-    inputs = jr.normal(jr.key(2), (3, 96, 3), jnp.float32)
+@pytest.mark.parametrize("shapes", WEIGHT_FIRST)
+def test_gradient_of_the_rows_has_the_weight_first(shapes):
+    assert forms(gradient_of_rows, operands(*shapes)) == ["weight", "weight"]
+
+
+@pytest.mark.parametrize(("batch", "is_stored"), [(32, True), (1, False), (128, False)])
+def test_a_weight_is_read_as_it_is_stored_where_that_is_faster(batch, is_stored):
+    rows, weight = operands((batch,), (512, 2048))
+    function = lambda weights, rows: jnp.tanh(rows @ weights[0].T)
+    prepare, call, sources, has_fast_transpose = hoist(function, [weight.T], rows)
+    (prepared,) = prepare([weight.T])
+    assert (prepared.shape == (2048, 512)) == is_stored == has_fast_transpose
+    assert sources == [{0}]
+    np.testing.assert_allclose(call([prepared], rows), jnp.tanh(rows @ weight), atol=1e-5)
+
+
+class Wide(FactoredCell):
+    """An Elman cell whose products are worth another form, and its sizes small otherwise."""
+
+    weight: jax.Array
+
+    def __init__(self, size, *, key):
+        self.weight = jr.normal(key, (size, size), jnp.float32) / size**0.5
+
+    @property
+    def num_feature_dims(self):
+        return 1
+
+    def initialize_carry(self, key, sample_input):
+        return jnp.zeros((*sample_input.shape[:-1], self.weight.shape[0]), jnp.float32)
+
+    def project_input(self, inputs):
+        return jnp.pad(inputs, [(0, 0)] * (inputs.ndim - 1) + [(0, self.weight.shape[0] - 3)])
+
+    def project_hidden(self, carry):
+        return carry @ self.weight.T
+
+    def update(self, carry, gates, *, key=None):
+        carry = jnp.sin(gates)
+        return carry, carry
+
+
+@pytest.mark.parametrize(
+    ("cell", "batch"),
+    [
+        (eqx_rnn.LSTMCell(3, 64, dtype=jnp.float32, key=jr.key(1)), 96),
+        (eqx_rnn.LSTMCell(3, 300, dtype=jnp.float32, key=jr.key(1)), 8),  # backward only
+        (Wide(512, key=jr.key(1)), 8),
+    ],
+    ids=["more threads", "weight first, backward", "weight first"],
+)
+def test_a_run(cell, batch):
+    inputs = jr.normal(jr.key(2), (3, batch, 3), jnp.float32)
     carry = cell.initialize_carry(jr.key(3), inputs[0])
     parameters, static = eqx.partition(cell, eqx.is_array)
 
@@ -84,7 +160,6 @@ def test_a_run():
 
         return jax.jit(jax.value_and_grad(loss, (0, 1)))(parameters, inputs)
 
-    for fast, slow in zip(
-        *map(jax.tree.leaves, map(value_and_grad, (factored, plain))), strict=True
-    ):
+    results = map(jax.tree.leaves, map(value_and_grad, (factored, plain)))
+    for fast, slow in zip(*results, strict=True):
         np.testing.assert_allclose(fast, slow, rtol=1e-3, atol=1e-4)

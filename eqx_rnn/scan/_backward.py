@@ -73,7 +73,7 @@ class Part:
     """
 
     def __init__(self, hoisted: Hoisted, weights: list[Array], wanted: list[bool]):
-        self.prepare, self.call, sources, self.convolves = hoisted
+        self.prepare, self.call, sources, _ = hoisted
         self.prepared = self.prepare(weights)
         self.weights, self.wanted = weights, [i for i, w in enumerate(wanted) if w]
         self.moving = [
@@ -108,11 +108,12 @@ class Parts:
         self.update = Part(run.hoisted("update"), weights, wanted)
         self.hidden_at_one_step = lambda carry: run.project_hidden(weights, carry)
         is_row = all(math.prod(leaf.shape[:-1]) == 1 for leaf in jax.tree.leaves(run.carry))
-        if is_row or self.hidden.convolves:
+        at_one_step = run.hoisted("project_hidden")
+        if is_row or at_one_step.has_fast_transpose:
             # A single row times the weights as they are stored takes XLA's slowest path; as many
-            # rows as there are in a batch, times the copy, would be the slower way round. And of
-            # a convolution only the prepared form has a transpose of ours.
-            hidden = Part(run.hoisted("project_hidden"), weights, wanted)
+            # rows as there are in a batch, times the copy, would be the slower way round. And only
+            # what is prepared has transposes of ours.
+            hidden = Part(at_one_step, weights, wanted)
             self.hidden_at_one_step = lambda carry: hidden(hidden.some, carry)
         self.wanted = wanted
 

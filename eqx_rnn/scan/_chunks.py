@@ -47,15 +47,17 @@ def join(results: list[PyTree[Array]], reverse: bool) -> PyTree[Array]:
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
 
 
-def chunk_size(num_steps: int, step_bytes: int) -> int:
+def chunk_size(num_steps: int, step_bytes: int, weight_bytes: int) -> int:
     """How many steps whose gates take so many bytes make a chunk.
 
-    As many as stay in a processor's cache between the product that makes them and their use; but
-    not more than a fraction of the time axis, so that a chunk's buffers are small beside what is
-    kept of all steps. A size near that which leaves no remainder is taken, if there is one.
+    As many as stay in a processor's cache between the product that makes them and their use, or
+    more if weights are so large that adding up their gradients, once a chunk, would count; but not
+    more than a fraction of the time axis, so that a chunk's buffers are small beside what is kept
+    of all steps. A size near that which leaves no remainder is taken, if there is one.
     """
     most = max(LONGEST, num_steps // 5)
-    target = min(max(CACHE_BYTES // max(step_bytes, 1), SHORTEST), most)
+    chunk_bytes = max(CACHE_BYTES, weight_bytes // 4)
+    target = min(max(chunk_bytes // max(step_bytes, 1), SHORTEST), most)
     sizes = range(max(1, target // 2), 2 * target)
     even = [size for size in sizes if num_steps % size == 0]
     return min(even or [target], key=lambda size: abs(size - target))

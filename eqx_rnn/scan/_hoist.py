@@ -8,8 +8,7 @@ import jax.lax as lax
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 from jaxtyping import Array, PyTree
 
-from ._convolutions import is_channels_last
-from ._products import evaluate
+from ._products import evaluate, has_fast_transpose, with_stored_weight
 
 
 class Hoisted(NamedTuple):
@@ -18,7 +17,8 @@ class Hoisted(NamedTuple):
     - `prepare`: all that needs parameters and no `args`: from the parameters to a list of arrays.
     - `call`: the rest.
     - `sources`: for each prepared array, the indices of the parameters that it comes from.
-    - `convolves`: whether there is a convolution in `call`.
+    - `has_fast_transpose`: whether there is a convolution or product in `call` that brings a
+        faster gradient of `args` than JAX's.
 
     A weight that is stored `(gates, hidden)` is multiplied as `h @ W.T`. XLA folds the transpose
     into the product and reads `W` across its rows at every step. Prepared, the transposed copy is
@@ -28,7 +28,7 @@ class Hoisted(NamedTuple):
     prepare: Callable[[Sequence[Array]], list[Array]]
     call: Callable[..., PyTree]
     sources: list[set[int]]
-    convolves: bool
+    has_fast_transpose: bool
 
 
 def hoist(function: Callable[..., PyTree], parameters: Sequence[Any], *examples: PyTree) -> Hoisted:
@@ -38,12 +38,16 @@ def hoist(function: Callable[..., PyTree], parameters: Sequence[Any], *examples:
     num_parameters = len(parameters)
     known: dict = {v: set() for v in jaxpr.constvars}
     known.update((v, {i}) for i, v in enumerate(jaxpr.invars[:num_parameters]))
+    stored: dict = {}  # a parameter, by its transpose
     before, inside = [], []
     for equation in jaxpr.eqns:
+        equation = with_stored_weight(equation, stored)
         read = [v for v in equation.invars if not isinstance(v, Literal)]
         if all(v in known for v in read) and not equation.effects:
             known.update((v, set().union(*(known[v] for v in read))) for v in equation.outvars)
             before.append(equation)
+            if equation.primitive is lax.transpose_p and equation.params["permutation"] == (1, 0):
+                stored[equation.outvars[0]] = equation.invars[0]
         if not any(known.get(v) for v in equation.outvars):
             inside.append(equation)  # also what comes from constants alone: the compiler's work
     read = [v for equation in inside for v in equation.invars] + list(jaxpr.outvars)
@@ -72,5 +76,5 @@ def hoist(function: Callable[..., PyTree], parameters: Sequence[Any], *examples:
     def call(ready: Sequence[Array], *args: PyTree) -> PyTree:
         return tree.unflatten(evaluate(second, *closed.consts, *ready, *jax.tree.leaves(args)))
 
-    convolves = any(is_channels_last(equation) for equation in inside)
-    return Hoisted(prepare, call, [known[v] for v in crossing], convolves)
+    is_fast = any(has_fast_transpose(equation) for equation in inside)
+    return Hoisted(prepare, call, [known[v] for v in crossing], is_fast)

@@ -1,4 +1,4 @@
-"""Products of many rows with a weight, whose gradient is the product that XLA runs fastest.
+"""Products of rows with a weight, whose gradients are the products that XLA runs fastest.
 
 For `rows @ weight`, JAX derives the gradient of the weight as `d_outputs.T @ rows`, transposed.
 With more than one axis of rows (time and batch), XLA's CPU backend makes a transposed copy of
@@ -7,19 +7,17 @@ With more than one axis of rows (time and batch), XLA's CPU backend makes a tran
 cannot be made one where the batch is spread over several devices.
 """
 
-import functools
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.lax as lax
-import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 from jaxtyping import Array
 
 from ._convolutions import convolution, is_channels_last
+from ._forms import times, wants_weight_first
 from ._linear import linear
 
 
@@ -57,53 +55,62 @@ def _own(equation: Any) -> Callable | None:
     """What runs an equation in place of JAX, if anything."""
     if is_channels_last(equation):
         return convolution
-    return _product if _is_rows_times_weight(equation) else None
+    return _product if _weight_axis(equation) is not None else None
 
 
-def _is_rows_times_weight(equation: Any) -> bool:
+def has_fast_transpose(equation: Any) -> bool:
+    """Whether an equation is run by us, and the gradient of its rows is faster than JAX's."""
+    axis = _weight_axis(equation)
+    if axis is None:
+        return is_channels_last(equation)
+    return wants_weight_first(equation.outvars[0].aval, equation.invars[1].aval, 1 - axis)
+
+
+def with_stored_weight(equation: Any, stored: dict[Any, Any]) -> Any:
+    """`rows @ W.T`, where `stored` has `W` for `W.T`, without the transpose if that is faster."""
+    if _weight_axis(equation) != 0 or equation.invars[1] not in stored:
+        return equation
+    rows, turned = equation.invars
+    numbers = ((rows.aval.ndim - 1,), (1,)), ((), ())
+    params = dict(equation.params, dimension_numbers=numbers)
+    new = equation.replace(invars=[rows, stored[turned]], params=params)
+    return equation if _weight_axis(new) is None else new
+
+
+def _weight_axis(equation: Any) -> int | None:
+    """Which axis of its weight a product `rows @ weight` or `rows @ weight.T` sums over.
+
+    `None` for all that is better left to JAX.
+    """
     if equation.primitive is not lax.dot_general_p:
-        return False
+        return None
     rows, weight = (v.aval for v in equation.invars)
-    return (
-        equation.params["dimension_numbers"] == (((rows.ndim - 1,), (0,)), ((), ()))
-        and weight.ndim == 2
-        and rows.ndim > 1
-        and rows.dtype == weight.dtype == equation.outvars[0].aval.dtype
-    )
+    (row_axes, weight_axes), batch_axes = equation.params["dimension_numbers"]
+    if weight.ndim != 2 or row_axes != (rows.ndim - 1,) or rows.ndim < 2 or batch_axes != ((), ()):
+        return None
+    if not rows.dtype == weight.dtype == equation.outvars[0].aval.dtype:
+        return None
+    (axis,) = weight_axes
+    return axis if axis == 0 or wants_weight_first(rows, weight, axis) else None
 
 
 def _product(rows: Any, weight: Any, params: dict[str, Any]) -> Array:
-    dot = functools.partial(lax.dot_general, precision=params["precision"])
+    (_, (axis,)), _ = params["dimension_numbers"]
+    precision = params["precision"]
     leading = tuple(range(rows.ndim - 1))
+    output = jax.ShapeDtypeStruct((*rows.shape[:-1], weight.shape[1 - axis]), rows.dtype)
 
-    def in_place(rows: Array, weight: Array) -> Array:
-        return dot(rows, weight, (((rows.ndim - 1,), (0,)), ((), ())))
+    def of_rows(weight: Any, rows: Any) -> list[Array]:
+        return [times(rows, weight, axis, precision)]
 
-    def transposed(rows: Array, weight: Array) -> Array:
-        columns = lax.optimization_barrier(jnp.moveaxis(rows, -1, 0))
-        return dot(columns, weight, (((0,), (0,)), ((), ())))
+    def to_rows(weight: Sequence[Array], d_outputs: Sequence[Any]) -> list[Array]:
+        return [times(d_outputs[0], weight[0], 1 - axis, precision)]
 
-    def forward(rows: Array, weight: Array) -> list[Array]:
-        if not _wants_more_threads(rows, weight):
-            return [in_place(rows, weight)]
-        return [lax.platform_dependent(rows, weight, cpu=transposed, default=in_place)]
+    def of_weight(rows: Any, weight: Any) -> list[Array]:
+        return linear(of_rows, to_rows, [weight], [rows], [output])
 
-    def transpose(rows: Sequence[Array], d_outputs: Sequence[Any]) -> list[Array]:
-        return [dot(rows[0], d_outputs[0], ((leading, leading), ((), ())))]
+    def to_weight(rows: Sequence[Array], d_outputs: Sequence[Any]) -> list[Array]:
+        pair = (rows[0], d_outputs[0]) if axis == 0 else (d_outputs[0], rows[0])
+        return [lax.dot_general(*pair, ((leading, leading), ((), ())), precision=precision)]
 
-    output = jax.ShapeDtypeStruct((*rows.shape[:-1], weight.shape[1]), rows.dtype)
-    (outputs,) = linear(forward, transpose, [rows], [weight], [output])
-    return outputs
-
-
-def _wants_more_threads(rows: Any, weight: Any) -> bool:
-    """Whether XLA's CPU backend would use one thread for a product that is worth several.
-
-    Its products are run by YNNPACK, which makes a task of at least `(m + n) * k = 65,536`, the
-    columns doubling; so all of `h @ W` is one at a hidden size of 64 to 128 and a batch of 32 to
-    128. What YNNPACK does not take, a transposed left side, is left to Eigen, which splits it. On
-    two cores that is 1.2 to 1.6 times as fast within these bounds, and slower outside them.
-    """
-    m, (k, n) = math.prod(rows.shape[:-1]), weight.shape
-    is_one_task = (m + n) * k < 82_000 and n >= 2 * k
-    return rows.dtype == jnp.float32 and is_one_task and m * n * k > 1_500_000
+    return linear(of_weight, to_weight, [rows], [weight], [output])[0]

@@ -90,8 +90,7 @@ class Run:
             for v in ends[num_carries:]
         ]
         num_steps = inputs.shape[0]
-        step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.gates))
-        size = checkpoint or chunk_size(num_steps, step_bytes)
+        size = checkpoint or chunk_size(num_steps, _bytes(self.gates), _bytes(self.weights))
         self.pieces = pieces(num_steps, size, reverse)
         everything = jax.tree.leaves((self.carry, self.gates, self.outputs))
         self.applies = (
@@ -168,6 +167,10 @@ def _is_threefry(keys: Array) -> bool:
 
 def struct(a: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(a.shape, a.dtype)
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def many(tree: Any, size: int) -> Any:

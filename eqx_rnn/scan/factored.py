@@ -11,7 +11,8 @@ What makes it fast, forward:
   run, and its gates are used while they are still in the cache.
 - What `project_hidden` computes from the parameters alone (transposed copies) is made once.
 - What `update` draws from its key alone is drawn for all steps of a chunk at once.
-- A product that a CPU would run on one of its cores is put so that it runs on all.
+- A product that a CPU would run on one of its cores is put so that it runs on all, and one that
+  would mostly copy its weight is put so that the weight stays where it is.
 
 and backward, by a transpose written here and not derived by JAX:
 
