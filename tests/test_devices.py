@@ -3,6 +3,7 @@
 A convolution merges time and batch, for which XLA gathers the inputs.
 """
 
+import contextlib
 import re
 
 import equinox as eqx
@@ -20,11 +21,9 @@ EXACT = dict(rtol=1e-10, atol=1e-10)
 MOVES = "all-gather|all-to-all|collective-permute|reduce-scatter"
 
 
-@pytest.mark.parametrize("options", [{}, {"checkpoint": 3}], ids=str)
-@pytest.mark.parametrize("name", ["lstm", "gru", "conv-lstm-1d"])
-def test_a_batch_over_devices(name, options):
+def example(name, **options):
+    """A module, arrays for it, and a function of both with its gradients."""
     case = BY_NAME[name]
-    rnn = eqx_rnn.RNN(case.cell(), **options)
     rng = np.random.default_rng(0)
     resets = jnp.asarray(rng.random((8, 9)) < 0.2)
     mask = jnp.asarray(np.arange(9) < rng.integers(0, 10, (8, 1)))
@@ -36,7 +35,18 @@ def test_a_batch_over_devices(name, options):
 
         return eqx.filter_value_and_grad(loss, has_aux=True)(rnn)
 
-    arrays = case.inputs(8, 9), mask, resets
+    return eqx_rnn.RNN(case.cell(), **options), (case.inputs(8, 9), mask, resets), run
+
+
+def assert_same(results, expected):
+    for a, b in zip(jax.tree.leaves(results), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, **EXACT)
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint": 3}], ids=str)
+@pytest.mark.parametrize("name", ["lstm", "gru", "conv-lstm-1d"])
+def test_a_batch_over_devices(name, options):
+    rnn, arrays, run = example(name, **options)
     expected = eqx.filter_jit(run)(rnn, *arrays)
 
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
@@ -49,8 +59,42 @@ def test_a_batch_over_devices(name, options):
 
     (_, (_, ys)), _ = results
     assert ys.sharding.spec[0] == "batch"
-    if case.cell().num_feature_dims == 1:
+    if rnn.cell.num_feature_dims == 1:
         assert not re.findall(MOVES, compiled.as_text())
         assert "all-reduce" in compiled.as_text()
-    for a, b in zip(jax.tree.leaves(results), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, **EXACT)
+    assert_same(results, expected)
+
+
+@pytest.mark.parametrize("in_context", [False, True], ids=["", "set_mesh"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "conv-lstm-1d", "slstm"])
+def test_explicit_axes(name, in_context):
+    rnn, arrays, run = example(name)
+    expected = eqx.filter_jit(run)(rnn, *arrays)
+
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh) if in_context else contextlib.nullcontext():
+        spread = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("batch")))
+        results = eqx.filter_jit(run)(rnn, *spread)
+        (_, (carry, ys)), _ = results
+        for leaf in jax.tree.leaves((carry, ys)):
+            assert jax.typeof(leaf).sharding.spec[0] == "batch"
+        assert_same(results, expected)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "conv-lstm-1d", "slstm", "simple"])
+def test_shard_map(name):
+    """Each device has a part of the batch; the weights' gradients come out summed."""
+    rnn, arrays, run = example(name)
+    expected = eqx.filter_jit(run)(rnn, *arrays)
+    weights, static = eqx.partition(rnn, eqx.is_array)
+
+    def on_one_device(weights, *arrays):
+        (loss, aux), gradients = run(eqx.combine(weights, static), *arrays)
+        gradients = eqx.filter(gradients, eqx.is_array)
+        return (jax.lax.psum(loss, "batch"), aux), gradients
+
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
+    batch, shared = PartitionSpec("batch"), PartitionSpec()
+    specs = dict(in_specs=(shared, batch, batch, batch), out_specs=((shared, batch), shared))
+    results = jax.jit(jax.shard_map(on_one_device, mesh=mesh, **specs))(weights, *arrays)
+    assert_same(results, (expected[0], eqx.filter(expected[1], eqx.is_array)))

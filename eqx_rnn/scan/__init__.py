@@ -13,6 +13,7 @@ from . import factored, plain
 from ._chunks import join, pieces
 from ._select import select as select
 from ._steps import Steps as Steps
+from ._types import align
 
 
 @eqx.filter_jit
@@ -43,6 +44,7 @@ def scan(
 
     Compiled here, so that a call outside `jax.jit` does not compile anew each time.
     """
+    cell, carry, inputs, initial, steps = align(cell, carry, inputs, initial, steps)
     engine = factored if isinstance(cell, FactoredCell) else plain
 
     def run(carry: PyTree[Array], inputs: Array, steps: Steps):

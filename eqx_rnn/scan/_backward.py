@@ -201,11 +201,7 @@ def add(total: PyTree[Array], term: PyTree[Array | None]) -> PyTree[Array]:
 
 def fill(cotangents: PyTree[Array | None], like: PyTree[Any]) -> PyTree[Array]:
     """Zeros where a cotangent is `None`."""
-    return jax.tree.map(
-        lambda s, d: jnp.zeros(s.shape, s.dtype) if d is None else d,
-        like,
-        cotangents,
-    )
+    return jax.tree.map(lambda s, d: jnp.zeros_like(s) if d is None else d, like, cotangents)
 
 
 def part_of(d_gates: Any, part: Any) -> Any:

@@ -73,7 +73,7 @@ def _transpose(cotangents, *args, transpose, num_residuals, **_):
     return num_residuals * [None] + list(transpose(args[:num_residuals], given))
 
 
-def _batch(args, axes, *, fun, transpose, num_residuals, out_avals):
+def _batch(args, axes, *, fun, transpose, num_residuals, **_):
     size = next(x.shape[a] for x, a in zip(args, axes, strict=True) if a is not None)
     if None in axes[num_residuals:]:
         # What has no axis, as weights have none in `jax.vmap(rnn)`, gets one cotangent, a sum over
@@ -99,7 +99,7 @@ def _batch(args, axes, *, fun, transpose, num_residuals, out_avals):
 
     in_axes = (*residual_axes, *len(arguments) * (0,))
     batched = jax.vmap(fun, in_axes=in_axes, axis_size=size)
-    shapes = [jax.ShapeDtypeStruct((size, *aval.shape), aval.dtype) for aval in out_avals]
+    shapes = jax.eval_shape(batched, *residuals, *arguments)
     outputs = linear(batched, batched_transpose, residuals, arguments, shapes)
     return outputs, len(outputs) * [0]
 

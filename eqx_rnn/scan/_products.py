@@ -7,6 +7,7 @@ With more than one axis of rows (time and batch), XLA's CPU backend makes a tran
 cannot be made one where the batch is spread over several devices.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from jaxtyping import Array
 from ._convolutions import convolution, is_channels_last
 from ._forms import times, wants_weight_first
 from ._linear import linear
+from ._types import sharding_of_sum
 
 
 def evaluate(jaxpr: Jaxpr, *args: Any) -> list[Any]:
@@ -98,7 +100,8 @@ def _product(rows: Any, weight: Any, params: dict[str, Any]) -> Array:
     (_, (axis,)), _ = params["dimension_numbers"]
     precision = params["precision"]
     leading = tuple(range(rows.ndim - 1))
-    output = jax.ShapeDtypeStruct((*rows.shape[:-1], weight.shape[1 - axis]), rows.dtype)
+    dot = functools.partial(lax.dot_general, precision=precision)
+    output = jax.eval_shape(lambda a, b: dot(a, b, params["dimension_numbers"]), rows, weight)
 
     def of_rows(weight: Any, rows: Any) -> list[Array]:
         return [times(rows, weight, axis, precision)]
@@ -111,6 +114,7 @@ def _product(rows: Any, weight: Any, params: dict[str, Any]) -> Array:
 
     def to_weight(rows: Sequence[Array], d_outputs: Sequence[Any]) -> list[Array]:
         pair = (rows[0], d_outputs[0]) if axis == 0 else (d_outputs[0], rows[0])
-        return [lax.dot_general(*pair, ((leading, leading), ((), ())), precision=precision)]
+        place = sharding_of_sum(pair[0], weight)
+        return [dot(pair[0], pair[1], ((leading, leading), ((), ())), out_sharding=place)]
 
     return linear(of_weight, to_weight, [rows], [weight], [output])[0]

@@ -15,6 +15,7 @@ from ._chunks import chunk_size, pieces
 from ._hoist import Hoisted, hoist
 from ._restore import restorer
 from ._steps import Steps
+from ._types import is_spread, many, one, struct
 
 
 class Arguments(NamedTuple):
@@ -70,13 +71,13 @@ class Run:
 
         self.weights = [struct(a) for part in self.take_apart(cell) for a in part]
         self.carry = jax.tree.map(struct, carry)
-        self.input = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
+        self.input = one(inputs)
         self.from_input = jax.eval_shape(self.project_input, self.weights, self.input)
         self.from_hidden = jax.eval_shape(self.project_hidden, self.weights, self.carry)
         self.gates = jax.eval_shape(add_gates, self.from_input, self.from_hidden)
         self._drawing, self.drawn = None, None
         if keys is not None:
-            key = jax.ShapeDtypeStruct(keys.shape[1:], keys.dtype)
+            key = one(keys)
             at_one_step = self.weights, self.carry, self.gates
             self._drawing = hoist(self._update_by_key, [key], *at_one_step)
             self.drawn = jax.eval_shape(self._drawing.prepare, [key])
@@ -95,6 +96,7 @@ class Run:
         everything = jax.tree.leaves((self.carry, self.gates, self.outputs))
         self.applies = (
             num_steps > 0
+            and not (cell.num_feature_dims > 1 and is_spread(inputs))  # no one axis for both
             and bool(jax.tree.leaves(self.from_hidden))
             and not any(isinstance(const, Tracer) for const in closed.consts)
             and jax.tree.map(struct, new_carry) == self.carry
@@ -116,7 +118,8 @@ class Run:
                 "project_hidden": (self.carry,),
                 "update": (self.carry, self.gates, self.drawn),
             }[part]
-            examples = examples if size is None else many(examples, size)
+            if size is not None:
+                examples = jax.tree.map(functools.partial(many, size=size), examples)
             self._hoisted[part, size] = hoist(getattr(self, part), self.weights, *examples)
         return self._hoisted[part, size]
 
@@ -165,17 +168,8 @@ def _is_threefry(keys: Array) -> bool:
     return "threefry" in str(jax.random.key_impl(keys if is_typed else jax.random.key(0)))
 
 
-def struct(a: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(a.shape, a.dtype)
-
-
 def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def many(tree: Any, size: int) -> Any:
-    """The shapes of `size` steps from those of one."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *a.shape), a.dtype), tree)
 
 
 def _same_shapes(part: Any, gates: Any) -> bool:
