@@ -29,7 +29,7 @@ from report import Case, report, table
 from timing import measure
 
 SHAPES = ["100,32,128,256", "784,64,1,128", "200,1,64,128", "50,128,256,512", "1000,8,32,64"]
-SHAPES += ["300,16,40,96", "37,20,10,200"]
+SHAPES += ["50,16,512,1024", "300,16,40,96", "37,20,10,200"]
 IMAGE_SHAPES = ["20,4,3,16,16x16", "10,8,8,32,24x24"]
 CASES = {"LSTM": SHAPES, "GRU": SHAPES, "Elman": SHAPES, "ConvLSTM": IMAGE_SHAPES}
 QUICK_CASES = {"LSTM": SHAPES[:1], "GRU": SHAPES[2:3], "ConvLSTM": ["10,4,3,16,16x16"]}
