@@ -15,6 +15,7 @@ from cases import CASES
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import eqx_rnn
+from eqx_rnn.scan import factored
 
 BY_NAME = {case.name: case for case in CASES}
 EXACT = dict(rtol=1e-10, atol=1e-10)
@@ -65,6 +66,26 @@ def test_a_batch_over_devices(name, options):
     assert_same(results, expected)
 
 
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_the_engine_applies(kind, monkeypatch):
+    seen = []
+
+    class Spy(factored.Run):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            seen.append(self.applies)
+
+    monkeypatch.setattr(factored, "Run", Spy)
+    rnn, arrays, _ = example("gru")
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(kind,))
+    for context in (contextlib.nullcontext(), jax.set_mesh(mesh)):
+        with context:
+            spread = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("batch")))
+            jax.clear_caches()
+            eqx.filter_eval_shape(rnn, spread[0], mask=spread[1])
+    assert seen == [True, True]
+
+
 @pytest.mark.parametrize("in_context", [False, True], ids=["", "set_mesh"])
 @pytest.mark.parametrize("name", ["lstm", "gru", "conv-lstm-1d", "slstm"])
 def test_explicit_axes(name, in_context):
@@ -81,9 +102,13 @@ def test_explicit_axes(name, in_context):
         assert_same(results, expected)
 
 
+@pytest.mark.parametrize("axes", [("batch",), ("batch", "other")], ids=str)
 @pytest.mark.parametrize("name", ["lstm", "gru", "conv-lstm-1d", "slstm", "simple"])
-def test_shard_map(name):
-    """Each device has a part of the batch; the weights' gradients come out summed."""
+def test_shard_map(name, axes):
+    """Each device has a part of the batch; the weights' gradients come out summed.
+
+    Axes of the mesh that are not named in `jax.shard_map` are left to the compiler.
+    """
     rnn, arrays, run = example(name)
     expected = eqx.filter_jit(run)(rnn, *arrays)
     weights, static = eqx.partition(rnn, eqx.is_array)
@@ -93,8 +118,10 @@ def test_shard_map(name):
         gradients = eqx.filter(gradients, eqx.is_array)
         return (jax.lax.psum(loss, "batch"), aux), gradients
 
-    mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
+    sizes = (8,) if len(axes) == 1 else (4, 2)
+    mesh = jax.make_mesh(sizes, axes, axis_types=len(axes) * (AxisType.Auto,))
     batch, shared = PartitionSpec("batch"), PartitionSpec()
     specs = dict(in_specs=(shared, batch, batch, batch), out_specs=((shared, batch), shared))
-    results = jax.jit(jax.shard_map(on_one_device, mesh=mesh, **specs))(weights, *arrays)
+    mapped = jax.shard_map(on_one_device, mesh=mesh, axis_names={"batch"}, **specs)
+    results = jax.jit(mapped)(weights, *arrays)
     assert_same(results, (expected[0], eqx.filter(expected[1], eqx.is_array)))

@@ -101,6 +101,35 @@ def test_gradient_of_the_rows_has_the_weight_first(shapes):
     assert forms(gradient_of_rows, operands(*shapes)) == ["weight", "weight"]
 
 
+@pytest.mark.parametrize(("size", "is_large"), [(200, False), (300, True)])
+def test_a_run_goes_back_with_a_large_weight_first(size, is_large):
+    cell = eqx_rnn.LSTMCell(3, size, dtype=jnp.float32, key=jr.key(1))
+    inputs = jnp.zeros((3, 8, 3), jnp.float32)
+    carry = cell.initialize_carry(None, inputs[0])
+
+    def loss(inputs):
+        ys = factored.scan(cell, carry, inputs, None, Steps(None, None, None), **OPTIONS)[1][1]
+        return jnp.sum(ys**2)
+
+    text = jax.jit(jax.grad(loss)).lower(inputs).as_text()
+    weight_first = f"(tensor<{size}x{4 * size}xf32>, tensor<8x{4 * size}xf32>)"
+    assert (weight_first in text) == is_large
+
+
+def test_precision_goes_with_its_operand():
+    args = operands((32,), (512, 2048))
+    function = lambda rows, weight: jnp.dot(rows, weight, precision=("highest", "default"))
+    closed = jax.make_jaxpr(function)(*args)
+    text = jax.jit(lambda *args: evaluate(closed.jaxpr, *args)).lower(*args).as_text()
+    assert "precision = [DEFAULT, HIGHEST]" in text  # the weight stands first
+
+
+def test_no_arrays_are_left_behind():
+    args = operands((8,), (8, 8))
+    with jax.checking_leaks():
+        jax.jit(product)(*args)
+
+
 @pytest.mark.parametrize(("batch", "is_stored"), [(32, True), (1, False), (128, False)])
 def test_a_weight_is_read_as_it_is_stored_where_that_is_faster(batch, is_stored):
     rows, weight = operands((batch,), (512, 2048))

@@ -38,24 +38,25 @@ def is_channels_last(equation: Any) -> bool:
 def convolution(inputs: Any, kernel: Any, params: dict[str, Any]) -> Array:
     """`(batch, *space, in), (*sizes, in, out) -> (batch, *new_space, out)`."""
     convolve = functools.partial(lax.conv_general_dilated_p.bind, **params)
+    shape, kernel_shape = inputs.shape, kernel.shape  # no arrays in what stays in a jaxpr
     output = jax.eval_shape(convolve, inputs, kernel)
 
     def of_inputs(kernel: Array, inputs: Array) -> list[Array]:
         return [convolve(inputs, kernel)]
 
     def to_inputs(kernel: Sequence[Array], d_outputs: Sequence[Any]) -> list[Array]:
-        return [_to_inputs(kernel[0], d_outputs[0], inputs.shape, params)]
+        return [_to_inputs(kernel[0], d_outputs[0], shape, params)]
 
     def of_kernel(inputs: Array, kernel: Array) -> list[Array]:
         return linear(of_inputs, to_inputs, [kernel], [inputs], [output])
 
     def to_kernel(inputs: Sequence[Array], d_outputs: Sequence[Any]) -> list[Array]:
-        patches = _patches(inputs[0], kernel.shape[:-2], output.shape[1:-1], params)
+        patches = _patches(inputs[0], kernel_shape[:-2], output.shape[1:-1], params)
         rows = tuple(range(patches.ndim - 1))
         d_kernel = lax.dot_general(
             patches, d_outputs[0], ((rows, rows), ((), ())), precision=params["precision"]
         )
-        return [d_kernel.reshape(kernel.shape)]
+        return [d_kernel.reshape(kernel_shape)]
 
     return linear(of_kernel, to_kernel, [inputs], [kernel], [output])[0]
 

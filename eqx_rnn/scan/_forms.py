@@ -27,21 +27,23 @@ def times(rows: Any, weight: Any, axis: int, precision: Any) -> Array:
     That is `rows @ weight` for the axis 0, and `rows @ weight.T` for the axis 1.
     """
 
-    def dot(left: Array, left_axis: int, right: Array, right_axis: int) -> Array:
+    def dot(left: Array, left_axis: int, right: Array, right_axis: int, precision: Any) -> Array:
         numbers = ((left_axis,), (right_axis,)), ((), ())
         return lax.dot_general(left, right, numbers, precision=precision)
 
     def rows_first(rows: Array, weight: Array) -> Array:
-        return dot(rows, rows.ndim - 1, weight, axis)
+        return dot(rows, rows.ndim - 1, weight, axis, precision)
 
     def columns_first(rows: Array, weight: Array) -> Array:
-        return dot(lax.optimization_barrier(jnp.moveaxis(rows, -1, 0)), 0, weight, axis)
+        columns = lax.optimization_barrier(jnp.moveaxis(rows, -1, 0))
+        return dot(columns, 0, weight, axis, precision)
 
     def weight_first(rows: Array, weight: Array) -> Array:
         # Turned, if it must be, once: XLA moves that out of the loop. Without the other barriers
         # it would make `rows @ weight` of this again.
         weight = weight if axis == 1 else lax.optimization_barrier(weight.T)
-        product = dot(weight, 1, lax.optimization_barrier(rows), rows.ndim - 1)
+        exchanged = precision[::-1] if isinstance(precision, tuple) else precision
+        product = dot(weight, 1, lax.optimization_barrier(rows), rows.ndim - 1, exchanged)
         return jnp.moveaxis(lax.optimization_barrier(product), 0, -1)
 
     if axis == 0 and _is_one_task(rows, weight):

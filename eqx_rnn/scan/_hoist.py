@@ -38,7 +38,7 @@ def hoist(function: Callable[..., PyTree], parameters: Sequence[Any], *examples:
     num_parameters = len(parameters)
     known: dict = {v: set() for v in jaxpr.constvars}
     known.update((v, {i}) for i, v in enumerate(jaxpr.invars[:num_parameters]))
-    stored: dict = {}  # a parameter, by its transpose
+    stored: dict = {}  # what is known, by its transpose
     before, inside = [], []
     for equation in jaxpr.eqns:
         equation = with_stored_weight(equation, stored)

@@ -99,7 +99,7 @@ def _weight_axis(equation: Any) -> int | None:
 def _product(rows: Any, weight: Any, params: dict[str, Any]) -> Array:
     (_, (axis,)), _ = params["dimension_numbers"]
     precision = params["precision"]
-    leading = tuple(range(rows.ndim - 1))
+    leading, spec = tuple(range(rows.ndim - 1)), jax.typeof(weight).sharding.spec
     dot = functools.partial(lax.dot_general, precision=precision)
     output = jax.eval_shape(lambda a, b: dot(a, b, params["dimension_numbers"]), rows, weight)
 
@@ -114,7 +114,7 @@ def _product(rows: Any, weight: Any, params: dict[str, Any]) -> Array:
 
     def to_weight(rows: Sequence[Array], d_outputs: Sequence[Any]) -> list[Array]:
         pair = (rows[0], d_outputs[0]) if axis == 0 else (d_outputs[0], rows[0])
-        place = sharding_of_sum(pair[0], weight)
+        place = sharding_of_sum(pair[0], spec)
         return [dot(pair[0], pair[1], ((leading, leading), ((), ())), out_sharding=place)]
 
     return linear(of_weight, to_weight, [rows], [weight], [output])[0]

@@ -10,7 +10,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.lax as lax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
 from ..base import RNNCellBase
@@ -38,11 +38,17 @@ def is_spread(a: Any) -> bool:
     return any(jax.typeof(a).sharding.spec)
 
 
-def sharding_of_sum(a: Any, like: Any) -> NamedSharding | None:
-    """Where a sum over axes of `a` has to be said to go that is to be placed as `like` is."""
-    if not is_spread(a):
-        return None
-    return NamedSharding(jax.typeof(a).sharding.mesh, jax.typeof(like).sharding.spec)
+def is_partly_manual(a: Any) -> bool:
+    """Whether an array varies over some axes of a mesh, and others are left to the compiler.
+
+    The shapes and dtypes that JAX's transformations return do not tell of such.
+    """
+    return bool(_manual_axes(a)) and AxisType.Auto in jax.typeof(a).sharding.mesh.axis_types
+
+
+def sharding_of_sum(a: Any, spec: PartitionSpec) -> NamedSharding | None:
+    """Where a sum over axes of `a` has to be said to go, if it has to."""
+    return NamedSharding(jax.typeof(a).sharding.mesh, spec) if is_spread(a) else None
 
 
 def align(
@@ -74,7 +80,7 @@ def align(
 
 def _struct(a: Any, shape: tuple[int, ...], spec: Any) -> jax.ShapeDtypeStruct:
     aval = jax.typeof(a)
-    if aval.sharding.mesh.empty:
+    if not (is_spread(a) or _manual_axes(a)):
         return jax.ShapeDtypeStruct(shape, aval.dtype)
     sharding = NamedSharding(aval.sharding.mesh, PartitionSpec(*spec))
     kind = aval.manual_axis_type

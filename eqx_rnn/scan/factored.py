@@ -40,6 +40,7 @@ from ._forward import forward
 from ._linear import linear
 from ._run import Arguments, Fixed, Run
 from ._steps import Steps
+from ._types import is_partly_manual
 
 
 def scan(
@@ -51,8 +52,8 @@ def scan(
     **options: Any,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
     """As `plain.scan`."""
-    run = Run(cell, carry, inputs, steps.keys, **options)
-    if not run.applies:
+    run = None if is_partly_manual(inputs) else Run(cell, carry, inputs, steps.keys, **options)
+    if run is None or not run.applies:
         return plain.scan(cell, carry, inputs, initial, steps, **options)
     parameters, constants = run.take_apart(cell)
     initial = None if steps.resets is None else initial
