@@ -15,7 +15,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from ._types import many
+from ._types import many, struct
 
 _linear_p = Primitive("eqx_rnn_linear")
 _linear_p.multiple_results = True
@@ -70,7 +70,7 @@ def linear(
         function=function,
         transpose=transpose,
         num_residuals=len(residuals),
-        out_avals=tuple(jax.typeof(out) for out in outputs),
+        outputs=tuple(map(struct, outputs)),
     )
 
 
@@ -104,11 +104,10 @@ def _transpose(cotangents, *args, transpose, num_residuals, **_):
     return num_residuals * [None] + list(transpose(list(args[:num_residuals]), given))
 
 
-def _batch(axis, args, axes, *, function, transpose, num_residuals, out_avals):
+def _batch(axis, args, axes, *, function, transpose, num_residuals, outputs):
     if all(a is None for a in axes):
-        params = dict(transpose=transpose, num_residuals=num_residuals, out_avals=out_avals)
-        outputs = _linear_p.bind(*args, function=function, **params)
-        return outputs, len(outputs) * [None]
+        results = linear(function, transpose, args[:num_residuals], args[num_residuals:], outputs)
+        return results, len(results) * [None]
     vmap = functools.partial(jax.vmap, axis_size=axis.size, axis_name=axis.name)
     if axis.spmd_name is not None:
         vmap = functools.partial(vmap, spmd_axis_name=axis.spmd_name)
@@ -153,19 +152,19 @@ def _batch(axis, args, axes, *, function, transpose, num_residuals, out_avals):
         # The cotangent of an argument without an axis is a sum over the axis. JAX's transpose forms
         # it at once; ours would be run for each, and then summed.
         if not isinstance(batched, Derivative):
-            outputs = batched(residuals, arguments)
-            return outputs, len(outputs) * [0]
+            results = batched(residuals, arguments)
+            return results, len(results) * [0]
         batched_transpose = batched.transpose
     if getattr(axis, "explicit_mesh_axis", None) is None:
-        outputs = [many(aval, axis.size) for aval in out_avals]
+        outputs = [many(output, axis.size) for output in outputs]
     else:
         outputs = jax.eval_shape(batched, residuals, arguments)
-    outputs = linear(batched, batched_transpose, residuals, arguments, outputs)
-    return outputs, len(outputs) * [0]
+    results = linear(batched, batched_transpose, residuals, arguments, outputs)
+    return results, len(results) * [0]
 
 
 _linear_p.def_impl(_run)
-_linear_p.def_abstract_eval(lambda *_, out_avals, **__: list(out_avals))
+_linear_p.def_abstract_eval(lambda *_, outputs, **__: list(map(jax.typeof, outputs)))
 mlir.register_lowering(_linear_p, mlir.lower_fun(_run, multiple_results=True))
 ad.primitive_jvps[_linear_p] = _jvp
 ad.primitive_transposes[_linear_p] = _transpose

@@ -62,9 +62,7 @@ def scan(
     return carry, join(results, reverse)
 
 
-def _settle(
-    cell: RNNCellBase, carry: PyTree[Array], inputs: Array, steps: Steps
-) -> PyTree[Array]:
+def _settle(cell: RNNCellBase, carry: PyTree[Array], inputs: Array, steps: Steps) -> PyTree[Array]:
     """The carry in the dtypes that it keeps. Checks a step of the cell on the way."""
     x, key = jax.tree.map(one, (inputs, steps.keys))
     dtypes = None
