@@ -71,8 +71,8 @@ class RNNCellBase(eqx.Module):
             carry = restore(carry)
 
         `RNN` calls it before the first step. Without need for it, as in most cells, this is the
-        cell and the carry as they are: it is the one method of the contract with a default. A
-        cell that holds cells passes it on to them. Begun twice is begun once.
+        cell and the carry as they are, which is the default. A cell that holds cells passes it
+        on to them. Begun twice is begun once.
 
         **Arguments:**
 
@@ -85,6 +85,26 @@ class RNNCellBase(eqx.Module):
         start the next piece of the sequence.
         """
         return self, carry, lambda carry: carry
+
+    def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
+        """The outputs of a step as a function of its new carry.
+
+            carry, outputs = cell(carry, inputs)
+            outputs == cell.read_out(carry)
+
+        `Zoneout`, which changes the new carry, reads the outputs of the changed carry. `None`
+        stands for outputs that do not follow from the new carry alone, or for such a part of them:
+        `return {"hidden": carry.hidden, "attention": None}`. They stay as the step returns them.
+
+        The default raises `NotImplementedError`: the cell does not say. Unlike a special value, an
+        exception is never mistaken for outputs, and names the cell through all cells around it.
+        """
+        name = type(self).__name__
+        raise NotImplementedError(
+            f"Write `read_out` in {name}, the outputs of a step as a function of its new carry: "
+            "for example `def read_out(self, carry): return carry` if the outputs are the carry, "
+            "with `None` for outputs that do not follow from the carry alone."
+        )
 
 
 class FactoredCell(RNNCellBase):
@@ -197,6 +217,11 @@ class SequentialCell(RNNCellBase):
         cells, carries, restores = zip(*begun, strict=True)
         restore = lambda carry: tuple(r(c) for r, c in zip(restores, carry, strict=True))
         return eqx.tree_at(lambda cell: cell.cells, self, cells), carries, restore
+
+    def read_out(self, carry: Any) -> PyTree[Array]:
+        """See `RNNCellBase.read_out`."""
+        carry = check_parts(type(self).__name__, "carry", carry, len(self.cells), "cell")
+        return self.cells[-1].read_out(carry[-1])
 
 
 def check_step(
