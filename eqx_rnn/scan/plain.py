@@ -65,10 +65,10 @@ def scan(
 def _settle(cell: RNNCellBase, carry: PyTree[Array], inputs: Array, steps: Steps) -> PyTree[Array]:
     """The carry in the dtypes that it keeps. Checks a step of the cell on the way."""
     x, key = jax.tree.map(one, (inputs, steps.keys))
-    dtypes = None
-    while dtypes != dtypes_of(carry):
-        dtypes = dtypes_of(carry)
+    while True:
         new_carry, outputs = jax.eval_shape(lambda c, x, k: cell(c, x, key=k), carry, x, key)
         check_step(cell, x, carry, (), new_carry, outputs)
-        carry = keep_dtypes(widen(carry, new_carry), carry)
-    return carry
+        dtypes = widen(carry, new_carry)
+        if dtypes == dtypes_of(carry):
+            return carry
+        carry = keep_dtypes(dtypes, carry)
