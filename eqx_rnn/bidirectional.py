@@ -9,6 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ._checks import as_array, check_distinct
+from ._functions import as_function
 from .base import inner_cells
 from .rnn import RNN
 from .sequences import backward_resets, find_axes
@@ -19,6 +20,11 @@ MERGES: dict[str, Callable[[Array, Array], Array]] = {
     "mul": jnp.multiply,
     "ave": lambda forward, backward: (forward + backward) / 2,
 }
+
+
+def as_merge(merge: str | Callable[[Any, Any], Any] | None) -> Any:
+    """`as_function`, and `None` for `None`."""
+    return None if merge is None else as_function(merge)
 
 
 class Bidirectional(eqx.Module):
@@ -34,7 +40,7 @@ class Bidirectional(eqx.Module):
 
     forward_rnn: RNN
     backward_rnn: RNN
-    merge: str | Callable[[Any, Any], Any] | None = eqx.field(static=True, default="concat")
+    merge: str | Callable[[Any, Any], Any] | None = eqx.field(default="concat", converter=as_merge)
 
     def __check_init__(self):
         cells = inner_cells((self.forward_rnn, self.backward_rnn))

@@ -1,0 +1,163 @@
+"""Functions that cells hold, such as activations: static, compared by their code, picklable."""
+
+import functools
+import operator
+import pickle
+import pkgutil
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from ._same import digest, same
+
+
+@jax.tree_util.register_static
+class Function:
+    """A function as a PyTree without leaves, so that the leaves of a cell are arrays only.
+
+    It is called as the function is, which is its `__wrapped__`. Two are equal if their functions
+    compute the same (see `same`). A plain function is compared as if it were wrapped.
+    """
+
+    def __init__(self, function: Callable):
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__wrapped__(*args, **kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or same(self.__wrapped__, plain(other))
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return digest(self.__wrapped__)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        name = getattr(self.__wrapped__, "__name__", None)
+        return repr(self.__wrapped__) if name is None else f"<function {name}>"
+
+    def __copy__(self) -> "Function":
+        return self
+
+    def __deepcopy__(self, memo: dict) -> "Function":
+        return self
+
+    def __reduce__(self) -> tuple:
+        return as_function, (_portable(self.__wrapped__),)
+
+
+@jax.tree_util.register_static
+class Name(str):
+    """The name of a function: a string as a PyTree without leaves."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple:
+        return as_function, (str(self),)
+
+
+def as_function(value: Any) -> Any:
+    """The converter of a field that holds a function, for the cells here and for your own.
+
+        activation: Callable = eqx.field(converter=eqx_rnn.as_function)
+
+    A function becomes static: a PyTree without leaves. It can be copied and pickled with the
+    cell, and two cells with equal functions have equal structures. An `eqx.Module` with arrays or
+    numbers in it, such as `eqx.nn.PReLU()`, stays as it is: a part of the cell, and trained.
+    """
+    if isinstance(value, str):
+        return Name(value)
+    if not callable(value):
+        raise TypeError(
+            f"as_function: `value` must be a function or an `eqx.Module` with `__call__`, got "
+            f"{value!r:.60}. Pass for example `jnp.tanh`."
+        )
+    return value if is_part(value) or isinstance(value, Function) else Function(value)
+
+
+def is_part(value: Any) -> bool:
+    """Whether this is a module with arrays or numbers in it, which `as_function` leaves alone."""
+    return isinstance(value, eqx.Module) and any(map(eqx.is_array_like, jax.tree.leaves(value)))
+
+
+def plain(value: Any) -> Any:
+    """The function in a `Function`; anything else as it is."""
+    return value.__wrapped__ if isinstance(value, Function) else value
+
+
+def is_function(value: Any, function: Callable) -> bool:
+    """Whether `value`, from a field of a cell, is this function."""
+    return value is function or (isinstance(value, Function) and value == function)
+
+
+# Where to look for a function before the module that it says it comes from: JAX's functions
+# mostly name a private one.
+PUBLIC = ("jax.nn", "jax.nn.initializers", "jax.numpy", "jax.lax")
+
+
+def _import_name(function: Any) -> str | None:
+    """`"module:qualified.name"` if that gives this very object."""
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    for module in (*PUBLIC, getattr(function, "__module__", None)):
+        try:
+            found = operator.attrgetter(name)(sys.modules[module])  # pyright: ignore
+        except (AttributeError, KeyError, TypeError):
+            continue
+        if found is function:
+            return f"{module}:{name}"
+    return None
+
+
+class _Call:
+    """Stands in a pickle for an object that a call makes again: what `__reduce__` returns."""
+
+    def __init__(self, *reduced: Any):
+        self.reduced = reduced
+
+    def __reduce__(self) -> tuple:
+        return self.reduced
+
+
+def _portable(function: Any) -> Any:
+    """What stands in a pickle for a function: by its name where it has one, as in Python.
+
+    Python pickles plain functions so, but not those in `jax.jit` or `jax.custom_jvp`. A pickler
+    that can do more copies functions of `__main__`, which another process cannot import.
+    """
+    name, can_copy = _import_name(function), _copies_functions()
+    if name is not None and not (can_copy and name.startswith("__main__:")):
+        return _Call(pkgutil.resolve_name, (name,))
+    if type(function) is functools.partial:
+        inner = _portable(function.func)
+        portable = lambda value: _portable(value) if callable(value) else value
+        args = tuple(map(portable, function.args))
+        keywords = {key: portable(value) for key, value in function.keywords.items()}
+        return _Call(functools.partial, (inner,), (inner, args, keywords, None))
+    if not can_copy:
+        try:
+            pickle.dumps(function)
+        except Exception as error:
+            raise pickle.PicklingError(
+                f"A cell holds {function!r}, which `pickle` cannot save, because no module has it "
+                "under its name. Use `cloudpickle.dumps`, or define the function in a module."
+            ) from error
+    return function
+
+
+def _copies_functions() -> bool:
+    """Whether the pickler at work is another one than Python's, such as `cloudpickle`."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "dump":
+            pickler = frame.f_locals.get("self")
+            is_pickler = isinstance(pickler, pickle.Pickler | pickle._Pickler)  # pyright: ignore
+            if is_pickler and type(pickler) is not pickle._Pickler:  # pyright: ignore
+                return True
+        frame = frame.f_back
+    return False
