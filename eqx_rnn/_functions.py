@@ -22,6 +22,8 @@ class Function:
     compute the same (see `same`). A plain function is compared as if it were wrapped.
     """
 
+    __wrapped__: Callable
+
     def __init__(self, function: Callable):
         functools.update_wrapper(self, function, updated=())
 

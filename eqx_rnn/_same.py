@@ -7,11 +7,12 @@ import types
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.core import Tracer
 
-JITTED = type(jax.jit(lambda x: x))
+JITTED: Any = type(jax.jit(lambda x: x))
 CUSTOM = (jax.custom_jvp, jax.custom_vjp, jax.custom_batching.custom_vmap)
 AROUND = (functools.partial, types.MethodType, JITTED, *CUSTOM)
 ARRAYS = (jax.Array, np.ndarray, np.generic, float, complex)
@@ -131,7 +132,7 @@ def _same_arrays(a: Any, b: Any) -> bool:
     traits = lambda x: (getattr(x, "weak_type", None), getattr(x, "dtype", None), np.shape(x))
     if traits(a) != traits(b):
         return False
-    if isinstance(a, jax.Array) and jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+    if isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
         a, b = jr.key_data(a), jr.key_data(b)
     a, b = np.ravel(np.asarray(a)), np.ravel(np.asarray(b))
     if a.dtype == object:
@@ -140,7 +141,7 @@ def _same_arrays(a: Any, b: Any) -> bool:
         return True
     if np.iscomplexobj(a):
         a, b = np.stack([a.real, a.imag]), np.stack([b.real, b.imag])
-    if not jax.numpy.issubdtype(a.dtype, np.floating):
+    if not jnp.issubdtype(a.dtype, np.floating):
         return False
     a, b = a.astype(np.float64), b.astype(np.float64)
     both_nan = np.isnan(a) & np.isnan(b)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._functions import is_function
+from ._affine import along
 
 
 def activate(
@@ -25,6 +26,7 @@ def activate(
     if all(map(operator.or_, is_sigmoid, is_tanh)):
         size = gates.shape[-1] // len(functions)
         scale = jnp.repeat(jnp.where(jnp.array(is_sigmoid), 0.5, 1.0), size).astype(gates.dtype)
-        return jnp.split(jnp.tanh(scale * gates) * scale + (1 - scale), len(functions), axis=-1)
+        scale, shift = along(scale, gates), along(1 - scale, gates)
+        return jnp.split(jnp.tanh(scale * gates) * scale + shift, len(functions), axis=-1)
     parts = jnp.split(gates, len(functions), axis=-1)
     return [function(part) for function, part in zip(functions, parts, strict=True)]

@@ -19,6 +19,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -134,8 +135,7 @@ class AntisymmetricRNNCell(FactoredCell):
     def project_input(
         self, inputs: Float[Array, "*batch {self.input_size}"]
     ) -> AntisymmetricRNNGates:
-        gates = inputs @ self.weight_ih.T
-        gates = gates if self.bias is None else gates + self.bias
+        gates = affine(self.weight_ih, inputs, self.bias)
         if not self.gated:
             return AntisymmetricRNNGates(None, gates)
         return AntisymmetricRNNGates(*jnp.split(gates, 2, axis=-1))

@@ -19,6 +19,7 @@ from ..initializers import (
     split_key,
 )
 from ._activations import activate
+from ._affine import add_bias
 from ._carry import LSTMCarry
 from ._conv import Padding, check_padding, convolve, kernel_shape, per_axis, state_shape
 
@@ -132,7 +133,7 @@ class ConvLSTMCell(FactoredCell):
 
     def project_input(self, inputs: Float[Array, "*batch_and_space {self.input_size}"]) -> Gates:
         gates = convolve(inputs, self.weight_ih, self.strides, self.padding, self.dilation)
-        return gates if self.bias is None else gates + self.bias
+        return add_bias(gates, self.bias)
 
     def project_hidden(self, carry: LSTMCarry) -> Gates:
         return convolve(carry.hidden, self.weight_hh)

@@ -18,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -123,8 +124,7 @@ class CoRNNCell(FactoredCell):
         return CoRNNCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Hidden:
-        gates = inputs @ self.weight_ih.T
-        return gates if self.bias is None else gates + self.bias
+        return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: CoRNNCarry) -> Hidden:
         return carry.hidden @ self.weight_hh.T + carry.velocity @ self.weight_zh.T

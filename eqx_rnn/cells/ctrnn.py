@@ -20,6 +20,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine, along
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -145,8 +146,7 @@ class CTRNNCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Hidden:
-        gates = inputs @ self.weight_ih.T
-        return gates if self.bias is None else gates + self.bias
+        return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: Hidden) -> Hidden:
         rates = carry if self.state == "rate" else self.activation(carry)
@@ -156,5 +156,5 @@ class CTRNNCell(FactoredCell):
         self, carry: Hidden, gates: Hidden, *, key: PRNGKeyArray | None = None
     ) -> tuple[Hidden, Hidden]:
         target = self.activation(gates) if self.state == "rate" else gates
-        hidden = carry + self.dt / self.tau * (target - carry)
+        hidden = carry + along(self.dt / self.tau, carry) * (target - carry)
         return hidden, hidden if self.state == "rate" else self.activation(hidden)

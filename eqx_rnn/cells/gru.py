@@ -18,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import add_bias, affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -126,8 +127,8 @@ class GRUCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> GRUGates:
-        gates = inputs @ self.weight_ih.T
-        r, z, n = jnp.split(gates if self.bias is None else gates + self.bias, 3, axis=-1)
+        gates = affine(self.weight_ih, inputs, self.bias)
+        r, z, n = jnp.split(gates, 3, axis=-1)
         return GRUGates(r, z, n, None)
 
     def project_hidden(self, carry: Hidden) -> GRUGates:
@@ -135,7 +136,7 @@ class GRUCell(FactoredCell):
             r, z = jnp.split(carry @ self.weight_hh[: 2 * self.hidden_size].T, 2, axis=-1)
             return GRUGates(r, z, None, None)
         r, z, n = jnp.split(carry @ self.weight_hh.T, 3, axis=-1)
-        return GRUGates(r, z, None, n if self.bias_n is None else n + self.bias_n)
+        return GRUGates(r, z, None, add_bias(n, self.bias_n))
 
     def update(
         self, carry: Hidden, gates: GRUGates, *, key: PRNGKeyArray | None = None

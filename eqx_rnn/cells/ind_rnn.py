@@ -18,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine, along
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -97,11 +98,10 @@ class IndRNNCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Hidden:
-        gates = inputs @ self.weight_ih.T
-        return gates if self.bias is None else gates + self.bias
+        return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: Hidden) -> Hidden:
-        return carry * self.weight_hh
+        return carry * along(self.weight_hh, carry)
 
     def update(
         self, carry: Hidden, gates: Hidden, *, key: PRNGKeyArray | None = None

@@ -18,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -121,8 +122,7 @@ class JANETCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> JANETGates:
-        gates = inputs @ self.weight_ih.T
-        gates = gates if self.bias is None else gates + self.bias
+        gates = affine(self.weight_ih, inputs, self.bias)
         return JANETGates(*jnp.split(gates, 2, axis=-1))
 
     def project_hidden(self, carry: Hidden) -> JANETGates:

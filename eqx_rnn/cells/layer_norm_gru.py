@@ -20,6 +20,7 @@ from ..initializers import (
     split_key,
 )
 from ._activations import activate
+from ._affine import add_bias, along
 from ._layer_norm import normalize
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
@@ -135,7 +136,7 @@ class LayerNormGRUCell(FactoredCell):
         rz, n = self._normalize(*self._split(inputs @ self.weight_ih.T), self.gain_ih)
         if self.bias is not None:
             b_rz, b_n = self._split(self.bias)
-            rz, n = rz + b_rz, n + b_n
+            rz, n = add_bias(rz, b_rz), add_bias(n, b_n)
         return LayerNormGRUGates(rz, n, None, None)
 
     def project_hidden(self, carry: Hidden) -> LayerNormGRUGates:
@@ -147,7 +148,7 @@ class LayerNormGRUCell(FactoredCell):
     ) -> tuple[Hidden, Hidden]:
         rz_h, n_h = self._normalize(gates.rz_h, gates.n_h, self.gain_hh)
         r, z = activate(gates.rz_x + rz_h, self.gate_activation, self.gate_activation)
-        n = self.activation(gates.n_x + r * (n_h if self.bias_n is None else n_h + self.bias_n))
+        n = self.activation(gates.n_x + r * add_bias(n_h, self.bias_n))
         hidden = (1 - z) * n + z * carry
         return hidden, hidden
 
@@ -158,4 +159,6 @@ class LayerNormGRUCell(FactoredCell):
 
     def _normalize(self, rz: Array, n: Array, gain: Array) -> tuple[Array, Array]:
         s_rz, s_n = self._split(gain)
-        return s_rz * normalize(rz, self.eps), s_n * normalize(n, self.eps)
+        rz = along(s_rz, rz) * normalize(rz, self.eps)
+        n = along(s_n, n) * normalize(n, self.eps)
+        return rz, n

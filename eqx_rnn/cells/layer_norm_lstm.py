@@ -20,6 +20,7 @@ from ..initializers import (
     split_key,
 )
 from ._activations import activate
+from ._affine import add_bias, along
 from ._carry import LSTMCarry
 from ._layer_norm import normalize
 
@@ -140,8 +141,9 @@ class LayerNormLSTMCell(FactoredCell):
         return LSTMCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> LayerNormLSTMGates:
-        gates = self.gain_ih * normalize(inputs @ self.weight_ih.T, self.eps)
-        return LayerNormLSTMGates(gates if self.bias is None else gates + self.bias, None)
+        gates = normalize(inputs @ self.weight_ih.T, self.eps)
+        gates = along(self.gain_ih, gates) * gates
+        return LayerNormLSTMGates(add_bias(gates, self.bias), None)
 
     def project_hidden(self, carry: LSTMCarry) -> LayerNormLSTMGates:
         # The norm is in `update`, so that the backward pass need not redo this product for it.
@@ -151,9 +153,9 @@ class LayerNormLSTMCell(FactoredCell):
         self, carry: LSTMCarry, gates: LayerNormLSTMGates, *, key: PRNGKeyArray | None = None
     ) -> tuple[LSTMCarry, Hidden]:
         sigmoid, tanh = self.gate_activation, self.activation
-        stacked = gates.x + self.gain_hh * normalize(gates.h, self.eps)
+        stacked = gates.x + along(self.gain_hh, gates.h) * normalize(gates.h, self.eps)
         i, f, g, o = activate(stacked, sigmoid, sigmoid, tanh, sigmoid)
         cell = f * carry.cell + i * g
-        seen = self.gain_c * normalize(cell, self.eps)
-        hidden = o * tanh(seen if self.bias_c is None else seen + self.bias_c)
+        seen = along(self.gain_c, cell) * normalize(cell, self.eps)
+        hidden = o * tanh(add_bias(seen, self.bias_c))
         return LSTMCarry(hidden, cell), hidden

@@ -19,6 +19,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -126,8 +127,8 @@ class LEMCell(FactoredCell):
         return LEMCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> LEMGates:
-        gates = inputs @ self.weight_ih.T
-        return LEMGates(*jnp.split(gates if self.bias is None else gates + self.bias, 4, axis=-1))
+        gates = affine(self.weight_ih, inputs, self.bias)
+        return LEMGates(*jnp.split(gates, 4, axis=-1))
 
     def project_hidden(self, carry: LEMCarry) -> LEMGates:
         s, t, z = jnp.split(carry.hidden @ self.weight_hh.T, 3, axis=-1)

@@ -19,6 +19,7 @@ from ..initializers import (
     split_key,
 )
 from ._activations import activate
+from ._affine import affine
 from ._carry import LSTMCarry
 
 Gates = Float[Array, "*batch 4*{self.hidden_size}"]
@@ -137,8 +138,7 @@ class LSTMCell(FactoredCell):
         return LSTMCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Gates:
-        gates = inputs @ self.weight_ih.T
-        return gates if self.bias is None else gates + self.bias
+        return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: LSTMCarry) -> Gates:
         return carry.hidden @ self.weight_hh.T

@@ -18,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import add_bias, affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -130,13 +131,13 @@ class MGUCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> MGUGates:
-        gates = inputs @ self.weight_ih.T
-        f, n = jnp.split(gates if self.bias is None else gates + self.bias, 2, axis=-1)
+        gates = affine(self.weight_ih, inputs, self.bias)
+        f, n = jnp.split(gates, 2, axis=-1)
         return MGUGates(f, n, None)
 
     def project_hidden(self, carry: Hidden) -> MGUGates:
         f, n = jnp.split(carry @ self.weight_hh.T, 2, axis=-1)
-        return MGUGates(f, None, n if self.bias_n is None else n + self.bias_n)
+        return MGUGates(f, None, add_bias(n, self.bias_n))
 
     def update(
         self, carry: Hidden, gates: MGUGates, *, key: PRNGKeyArray | None = None

@@ -18,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -110,10 +111,10 @@ class MinimalRNNCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> MinimalRNNGates:
-        b_z, b_u = (0.0, 0.0) if self.bias is None else jnp.split(self.bias, 2)
+        b_z, b_u = (None, None) if self.bias is None else jnp.split(self.bias, 2)
         # All that needs no carry is here, and so out of the time loop: the embedding, too.
-        z = self.activation(inputs @ self.weight_ih.T + b_z)
-        return MinimalRNNGates(z @ self.weight_zh.T + b_u, z)
+        z = self.activation(affine(self.weight_ih, inputs, b_z))
+        return MinimalRNNGates(affine(self.weight_zh, z, b_u), z)
 
     def project_hidden(self, carry: Hidden) -> MinimalRNNGates:
         return MinimalRNNGates(carry @ self.weight_hh.T, None)

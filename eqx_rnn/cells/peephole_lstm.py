@@ -19,6 +19,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine, along
 from ._carry import LSTMCarry
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
@@ -131,8 +132,7 @@ class PeepholeLSTMCell(FactoredCell):
         return LSTMCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> PeepholeLSTMGates:
-        gates = inputs @ self.weight_ih.T
-        gates = gates if self.bias is None else gates + self.bias
+        gates = affine(self.weight_ih, inputs, self.bias)
         return PeepholeLSTMGates(*jnp.split(gates, 4, axis=-1))
 
     def project_hidden(self, carry: LSTMCarry) -> PeepholeLSTMGates:
@@ -141,7 +141,7 @@ class PeepholeLSTMCell(FactoredCell):
     def update(
         self, carry: LSTMCarry, gates: PeepholeLSTMGates, *, key: PRNGKeyArray | None = None
     ) -> tuple[LSTMCarry, Hidden]:
-        p_i, p_f, p_o = jnp.split(self.weight_ph, 3)
+        p_i, p_f, p_o = (along(p, carry.cell) for p in jnp.split(self.weight_ph, 3))
         i = self.gate_activation(gates.i + p_i * carry.cell)
         f = self.gate_activation(gates.f + p_f * carry.cell)
         g = self.activation(gates.g)

@@ -19,6 +19,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -182,8 +183,8 @@ class SLSTMCell(FactoredCell):
         return SLSTMCarry(hidden, SLSTMMemory(*memory))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> SLSTMGates:
-        gates = inputs @ self.weight_ih.T
-        return SLSTMGates(*jnp.split(gates if self.bias is None else gates + self.bias, 4, axis=-1))
+        gates = affine(self.weight_ih, inputs, self.bias)
+        return SLSTMGates(*jnp.split(gates, 4, axis=-1))
 
     def project_hidden(self, carry: SLSTMCarry) -> SLSTMGates:
         heads = carry.hidden.reshape(*carry.hidden.shape[:-1], self.num_heads, self.head_size)

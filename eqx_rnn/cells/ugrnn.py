@@ -19,6 +19,7 @@ from ..initializers import (
     split_key,
 )
 from ._activations import activate
+from ._affine import affine
 
 Gates = Float[Array, "*batch 2*{self.hidden_size}"]
 Hidden = Float[Array, "*batch {self.hidden_size}"]
@@ -109,8 +110,7 @@ class UGRNNCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Gates:
-        gates = inputs @ self.weight_ih.T
-        return gates if self.bias is None else gates + self.bias
+        return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: Hidden) -> Gates:
         return carry @ self.weight_hh.T
