@@ -11,7 +11,7 @@ from . import _typecheck as _typecheck
 # Every annotated shape is checked when a function runs (under `jit`: is traced). But not in `scan`:
 # what it is given has been checked, and to check it in each of its functions again took half of
 # the time of tracing. And not the comparison of functions, which runs at each call of a jitted one.
-_unchecked = ("eqx_rnn.scan", "eqx_rnn._functions", "eqx_rnn._same")
+_unchecked = ("eqx_rnn.scan", "eqx_rnn._functions", "eqx_rnn._pickles", "eqx_rnn._same")
 _checked = [m.name for m in iter_modules(__path__, "eqx_rnn.") if m.name not in _unchecked]
 
 with install_import_hook(_checked, "eqx_rnn._typecheck.typecheck"):

@@ -1,16 +1,13 @@
 """Functions that cells hold, such as activations: static, compared by their code, picklable."""
 
 import functools
-import operator
-import pickle
-import pkgutil
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 
+from ._pickles import portable
 from ._same import digest, same
 
 
@@ -51,7 +48,7 @@ class Function:
         return self
 
     def __reduce__(self) -> tuple:
-        return as_function, (_portable(self.__wrapped__),)
+        return as_function, (portable(self.__wrapped__),)
 
 
 @jax.tree_util.register_static
@@ -96,70 +93,3 @@ def plain(value: Any) -> Any:
 def is_function(value: Any, function: Callable) -> bool:
     """Whether `value`, from a field of a cell, is this function."""
     return value is function or (isinstance(value, Function) and value == function)
-
-
-# Where to look for a function before the module that it says it comes from: JAX's functions
-# mostly name a private one.
-PUBLIC = ("jax.nn", "jax.nn.initializers", "jax.numpy", "jax.lax")
-
-
-def _import_name(function: Any) -> str | None:
-    """`"module:qualified.name"` if that gives this very object."""
-    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
-    for module in (*PUBLIC, getattr(function, "__module__", None)):
-        try:
-            found = operator.attrgetter(name)(sys.modules[module])  # pyright: ignore
-        except (AttributeError, KeyError, TypeError):
-            continue
-        if found is function:
-            return f"{module}:{name}"
-    return None
-
-
-class _Call:
-    """Stands in a pickle for an object that a call makes again: what `__reduce__` returns."""
-
-    def __init__(self, *reduced: Any):
-        self.reduced = reduced
-
-    def __reduce__(self) -> tuple:
-        return self.reduced
-
-
-def _portable(function: Any) -> Any:
-    """What stands in a pickle for a function: by its name where it has one, as in Python.
-
-    Python pickles plain functions so, but not those in `jax.jit` or `jax.custom_jvp`. A pickler
-    that can do more copies functions of `__main__`, which another process cannot import.
-    """
-    name, can_copy = _import_name(function), _copies_functions()
-    if name is not None and not (can_copy and name.startswith("__main__:")):
-        return _Call(pkgutil.resolve_name, (name,))
-    if type(function) is functools.partial:
-        inner = _portable(function.func)
-        portable = lambda value: _portable(value) if callable(value) else value
-        args = tuple(map(portable, function.args))
-        keywords = {key: portable(value) for key, value in function.keywords.items()}
-        return _Call(functools.partial, (inner,), (inner, args, keywords, None))
-    if not can_copy:
-        try:
-            pickle.dumps(function)
-        except Exception as error:
-            raise pickle.PicklingError(
-                f"A cell holds {function!r}, which `pickle` cannot save, because no module has it "
-                "under its name. Use `cloudpickle.dumps`, or define the function in a module."
-            ) from error
-    return function
-
-
-def _copies_functions() -> bool:
-    """Whether the pickler at work is another one than Python's, such as `cloudpickle`."""
-    frame = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_name == "dump":
-            pickler = frame.f_locals.get("self")
-            is_pickler = isinstance(pickler, pickle.Pickler | pickle._Pickler)  # pyright: ignore
-            if is_pickler and type(pickler) is not pickle._Pickler:  # pyright: ignore
-                return True
-        frame = frame.f_back
-    return False

@@ -4,6 +4,7 @@ import dis
 import functools
 import itertools
 import types
+import weakref
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from jax.core import Tracer
 
 JITTED: Any = type(jax.jit(lambda x: x))
 CUSTOM = (jax.custom_jvp, jax.custom_vjp, jax.custom_batching.custom_vmap)
-AROUND = (functools.partial, types.MethodType, JITTED, *CUSTOM)
+AROUND = (functools.partial, types.MethodType, weakref.ref, JITTED, *CUSTOM)
 ARRAYS = (jax.Array, np.ndarray, np.generic, float, complex)
 MISSING = object()
 
@@ -41,8 +42,6 @@ def same(a: Any, b: Any, seen: set[tuple[int, int]] | None = None) -> bool:
             return False
         shared = a.__globals__ is b.__globals__
         return _all_same(_references(a, not shared), _references(b, not shared), seen)
-    if isinstance(a, AROUND):
-        return _all_same(_parts(a), _parts(b), seen)
     if isinstance(a, tuple | list):
         return _all_same(a, b, seen)
     if isinstance(a, dict):
@@ -50,13 +49,15 @@ def same(a: Any, b: Any, seen: set[tuple[int, int]] | None = None) -> bool:
     if isinstance(a, set | frozenset):
         return {(type(item), item) for item in a} == {(type(item), item) for item in b}
     try:
+        if isinstance(a, AROUND):
+            return _all_same(_parts(a), _parts(b), seen)
         if isinstance(a, ARRAYS):
             return _same_arrays(a, b)
         if _is_node(a):
             (a_leaves, a_tree), (b_leaves, b_tree) = jax.tree.flatten(a), jax.tree.flatten(b)
             return a_tree == b_tree and _all_same(a_leaves, b_leaves, seen)
         return bool(a == b)
-    except Exception:  # whatever a foreign `__eq__` raises, an ambiguous array say
+    except Exception:  # of a foreign `__eq__`, say; what cannot be compared differs
         return False
 
 
@@ -64,11 +65,11 @@ def digest(function: Any) -> int:
     """A hash: equal for functions that are the same. Reads code, and no values."""
     if isinstance(function, types.FunctionType):
         return hash((function.__code__.co_code, function.__code__.co_names))
-    if isinstance(function, AROUND):
-        return digest(_parts(function)[0])
     try:
+        if isinstance(function, AROUND):
+            return digest(_parts(function)[0])
         return hash(type(function) if _is_node(function) else function)
-    except TypeError:
+    except Exception:
         return hash(type(function))
 
 
@@ -82,9 +83,13 @@ def _parts(function: Any) -> tuple:
         return function.func, function.args, function.keywords
     if isinstance(function, types.MethodType):
         return function.__func__, function.__self__
+    if isinstance(function, weakref.ref):  # in what jaxtyping makes of a function
+        return (function(),)
     if isinstance(function, JITTED):
-        return (function.__wrapped__,)
-    rest = {k: v for k, v in sorted(vars(function).items()) if not k.startswith("__")}
+        # Not its `__wrapped__`, which a jitted function loses when it is pickled.
+        state = function.__reduce_ex__(2)[2]
+        return state["fun"], state["static_argnums"], state["static_argnames"]
+    rest = {k: v for k, v in sorted(vars(function).items()) if not k.startswith("_")}
     return function.fun, rest
 
 
