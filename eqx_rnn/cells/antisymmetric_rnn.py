@@ -92,7 +92,8 @@ class AntisymmetricRNNCell(FactoredCell):
         - `gamma`: the diffusion, 0 or positive, in 1 over that unit. Without any, Euler's method
             is unstable, the faster the larger `epsilon`.
         - `use_bias`: whether there are biases.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first is called once a gate.
         - `carry_init`: likewise, for the hidden state before the first step.

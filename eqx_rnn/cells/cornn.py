@@ -89,7 +89,8 @@ class CoRNNCell(FactoredCell):
             square of the unit of `dt`.
         - `epsilon`: the damping, 0 or positive, in 1 over the unit of `dt`.
         - `use_bias`: whether there is a bias `b`.
-        - `activation`: any function from an array to an array of the same shape.
+        - `activation`: any function from an array to an array of the same shape. A module with
+            parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             second is called for `weight_hh` and for `weight_zh`.
         - `carry_init`: likewise, for the carry before the first step.

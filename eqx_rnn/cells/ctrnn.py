@@ -89,7 +89,8 @@ class CTRNNCell(FactoredCell):
             no array holds them, and so no optimiser changes them.
         - `state`: what the carry is: the units' rates, or their currents.
         - `use_bias`: whether there is a bias `b`.
-        - `activation`: any function from an array to an array of the same shape.
+        - `activation`: any function from an array to an array of the same shape. A module with
+            parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`.
         - `carry_init`: likewise, for the state before the first step.
         - `dtype`: of the weights; JAX's default floating-point dtype if `None`.

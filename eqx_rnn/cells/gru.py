@@ -89,7 +89,8 @@ class GRUCell(FactoredCell):
         - `use_bias`: whether there are biases. (`bias_n` exists only if `reset_after=True`; it
             would be a second `b_n` otherwise.)
         - `reset_after`: whether the reset gate multiplies after the candidate's matrix product.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `carry_init`: likewise, for the hidden state before the first step.

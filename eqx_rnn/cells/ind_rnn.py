@@ -66,7 +66,8 @@ class IndRNNCell(FactoredCell):
         - `input_size`: how many features the inputs have.
         - `hidden_size`: how many features the hidden state, and so the output, has.
         - `use_bias`: whether there is a bias `b`.
-        - `activation`: any function from an array to an array of the same shape.
+        - `activation`: any function from an array to an array of the same shape. A module with
+            parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `bias_init`: as in `jax.nn.initializers`.
         - `recurrent_weight_init`: likewise, for a vector. The default is uniform between 0 and 1,
             which the paper's bound tends to in long sequences; for few steps `T` pass

@@ -93,7 +93,8 @@ class LayerNormLSTMCell(FactoredCell):
         - `hidden_size`: how many features the hidden state, the memory and the output have.
         - `use_bias`: whether there are biases.
         - `eps`: what is added to a variance.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `gain_init`: likewise, for the gains.

@@ -94,7 +94,8 @@ class LEMCell(FactoredCell):
         - `dt`: the longest time step that can be learnt, positive, in units of the states' own
             time constant, which is 1. The paper's bounds want at most 1.
         - `use_bias`: whether there are biases.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `carry_init`: likewise, for the carry before the first step.

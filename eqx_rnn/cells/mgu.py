@@ -87,7 +87,8 @@ class MGUCell(FactoredCell):
         - `use_bias`: whether there are biases. (`bias_n` exists only if `reset_gate=True`; it
             would be a second `b_n` otherwise.)
         - `reset_gate`: whether the gate multiplies the state's part of the candidate, too.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `forget_bias`: added once, here, to what `bias_init` draws for the forget gate. Without

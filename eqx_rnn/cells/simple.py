@@ -69,7 +69,8 @@ class SimpleCell(FactoredCell):
         - `hidden_size`: how many features the hidden state, and so the output, has.
         - `use_bias`: whether there is a bias `b`.
         - `residual`: whether `h` is added inside the activation.
-        - `activation`: any function from an array to an array of the same shape.
+        - `activation`: any function from an array to an array of the same shape. A module with
+            parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`.
         - `carry_init`: likewise, for the hidden state before the first step.
         - `dtype`: of the weights; JAX's default floating-point dtype if `None`.

@@ -126,7 +126,8 @@ class SLSTMCell(FactoredCell):
         - `forget_gate`: its activation. With `"exp"` memories can grow in weight against what
             comes later.
         - `use_bias`: whether there are biases.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first is called once a gate, the second once a head and gate.
         - `forget_bias`: added once, here, to what `bias_init` draws for the forget gate; if
