@@ -1,7 +1,7 @@
 """Functions that cells hold, such as activations: static, compared by their code, picklable."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import equinox as eqx
@@ -58,10 +58,10 @@ class Name(str):
     __slots__ = ()
 
     def __reduce__(self) -> tuple:
-        return as_function, (str(self),)
+        return as_function, (str(self), (str(self),))
 
 
-def as_function(value: Any) -> Any:
+def as_function(value: Callable, names: Collection[str] = ()) -> Any:
     """The converter of a field that holds a function, for the cells here and for your own.
 
         activation: Callable = eqx.field(converter=eqx_rnn.as_function)
@@ -69,13 +69,20 @@ def as_function(value: Any) -> Any:
     A function becomes static: a PyTree without leaves. It can be copied and pickled with the
     cell, and two cells with equal functions have equal structures. An `eqx.Module` with arrays or
     numbers in it, such as `eqx.nn.PReLU()`, stays as it is: a part of the cell, and trained.
+
+    **Arguments:**
+
+    - `value`: the function or module.
+    - `names`: strings that `value` may be as well. They become static, too.
+
+    **Raises:** `TypeError` for anything else.
     """
-    if isinstance(value, str):
+    if isinstance(value, str) and value in names:
         return Name(value)
     if not callable(value):
         raise TypeError(
-            f"as_function: `value` must be a function or an `eqx.Module` with `__call__`, got "
-            f"{value!r:.60}. Pass for example `jnp.tanh`."
+            f"as_function: `value` must be a function or a module that can be called, got "
+            f"{value!r:.60}. Pass the function itself, for example `jnp.tanh`."
         )
     return value if is_part(value) or isinstance(value, Function) else Function(value)
 

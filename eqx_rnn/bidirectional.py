@@ -9,7 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ._checks import as_array, check_distinct
-from ._functions import as_function
+from ._functions import Name, as_function
 from .base import inner_cells
 from .rnn import RNN
 from .sequences import backward_resets, find_axes
@@ -23,8 +23,10 @@ MERGES: dict[str, Callable[[Array, Array], Array]] = {
 
 
 def as_merge(merge: str | Callable[[Any, Any], Any] | None) -> Any:
-    """`as_function`, and `None` for `None`."""
-    return None if merge is None else as_function(merge)
+    """`as_function` of a function; a name and `None` stay."""
+    if merge is None:
+        return None
+    return Name(merge) if isinstance(merge, str) else as_function(merge)
 
 
 class Bidirectional(eqx.Module):

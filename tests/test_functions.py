@@ -2,11 +2,13 @@
 
 import copy
 import functools
+import inspect
 import operator
 import pickle
 import pickletools
 import subprocess
 import sys
+import typing
 
 import cloudpickle
 import equinox as eqx
@@ -109,6 +111,8 @@ def test_public_objects_name_the_package():
             if not name.startswith("_") and home_of.startswith("eqx_rnn"):
                 assert home_of == home.__name__, name
                 assert getattr(home, value.__qualname__) is value
+                assert inspect.signature(value)
+                assert typing.get_type_hints(value) is not None
 
 
 LOAD = """
@@ -400,5 +404,6 @@ def test_interop_reads_with_a_module():
 
 
 def test_what_is_no_function():
-    with pytest.raises(TypeError, match=r"`value` must be a function.*got 3"):
-        eqx_rnn.as_function(3)
+    for value in (3, "relu"):
+        with pytest.raises(TypeError, match=rf"`value` must be a function.*got {value!r}"):
+            eqx_rnn.as_function(value)
