@@ -84,7 +84,7 @@ class RNN(eqx.Module):
         - `initial_carry`: the carry before the first step; the cell's own if `None`. What
             `return_carry` gave continues a sequence.
         - `seq_lengths`: integers in `[0, time]` of shape `(*batch)`. Steps past the end hold the
-            carry and put out zeros. What the padding holds, NaN too, changes nothing.
+            carry and return zeros. Values in the padding have no effect, even if they are NaN.
         - `mask`: the same for any steps: bool, `(*batch, time)` (`(time, *batch)` if
             `time_major`), false where a step is to be skipped. Not both.
         - `resets`: bool, of the shape of `mask`: where true, the cell's own initial carry replaces
