@@ -9,11 +9,13 @@ from . import _typecheck as _typecheck
 
 # Every annotated shape is checked when a function runs (under `jit`: is traced). But not in `scan`:
 # what it is given has been checked, and to check it in each of its functions again took half of
-# the time of tracing.
-_checked = [m.name for m in iter_modules(__path__, "eqx_rnn.") if m.name != "eqx_rnn.scan"]
+# the time of tracing. Nor in the modules that check arguments themselves.
+_unchecked = {f"eqx_rnn.{name}" for name in ("scan", "_arguments", "_values")}
+_checked = [m.name for m in iter_modules(__path__, "eqx_rnn.") if m.name not in _unchecked]
 
 with install_import_hook(_checked, "eqx_rnn._typecheck.typecheck"):
     from . import interop as interop
+    from ._arguments import guard_classes as _guard_classes
     from .base import FactoredCell as FactoredCell
     from .base import RNNCellBase as RNNCellBase
     from .base import SequentialCell as SequentialCell
@@ -52,5 +54,7 @@ with install_import_hook(_checked, "eqx_rnn._typecheck.typecheck"):
     from .wrappers import Residual as Residual
     from .wrappers import StackedCell as StackedCell
     from .wrappers import Zoneout as Zoneout
+
+_guard_classes(globals())
 
 __version__ = version("eqx-rnn")

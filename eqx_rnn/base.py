@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ._checks import check_carry, check_link, check_parts
+from ._carries import check_order, check_parts, check_step
+from ._checks import check_link
+from ._errors import part_of
 
 
 class RNNCellBase(eqx.Module):
@@ -39,7 +41,9 @@ class RNNCellBase(eqx.Module):
 
         **Arguments:**
 
-        - `carry`: what `initialize_carry` or the last step returned.
+        - `carry`: what `initialize_carry` or the last step returned. It comes first, unlike in
+            `eqx.nn`: with equal widths, swapped arguments cannot be detected and give wrong
+            numbers.
         - `inputs`: one time step, of shape `(*batch, *features)`.
         - `key`: for cells with randomness in the step; the others ignore it.
 
@@ -57,7 +61,8 @@ class RNNCellBase(eqx.Module):
 
         - `key`: may be `None` for cells that draw nothing.
         - `sample_input`: one time step of the inputs with its batch axes. Only its shape and
-            dtype are read, so a `jax.ShapeDtypeStruct` serves too.
+            dtype are read, so a `jax.ShapeDtypeStruct` serves too. A whole sequence cannot be
+            detected: its time axis counts as one more batch axis, and the carry has it too.
         """
 
     def begin(
@@ -132,7 +137,7 @@ class FactoredCell(RNNCellBase):
         self, carry: PyTree, inputs: Any, *, key: PRNGKeyArray | None = None
     ) -> tuple[PyTree[Array], PyTree[Array]]:
         """One step: see `RNNCellBase.__call__`."""
-        carry = check_carry(type(self).__name__, "carry", carry, carry_struct(self, inputs))
+        carry = check_step(type(self).__name__, self, carry, inputs, carry_struct)
         inputs = jnp.asarray(inputs)
         cell, carry, restore = self.begin(carry)
         gates = add_gates(cell.project_input(inputs), cell.project_hidden(carry))
@@ -161,12 +166,16 @@ class SequentialCell(RNNCellBase):
     ) -> tuple[tuple[PyTree[Array], ...], PyTree[Array]]:
         """One step: see `RNNCellBase.__call__`."""
         owner = type(self).__name__
+        if isinstance(inputs, tuple | list):
+            check_order(owner, self, carry, inputs, carry_struct)
         carry = check_parts(owner, "carry", carry, len(self.cells), "cell")
         new_carry, outputs = [], inputs
         for k, cell in enumerate(self.cells):
             if k > 0:
                 outputs = check_link(owner, inputs, outputs, self.num_feature_dims, cell)
-            cell_carry, outputs = cell(carry[k], outputs, key=part_of_key(key, self.cells, k))
+            with part_of(owner, "cells", k, "carry"):
+                own_key = part_of_key(key, self.cells, k)
+                cell_carry, outputs = cell(carry[k], outputs, key=own_key)
             new_carry.append(cell_carry)
         return tuple(new_carry), outputs
 
@@ -180,7 +189,8 @@ class SequentialCell(RNNCellBase):
                 sample = output_struct(self.cells[k - 1], sample)
                 dims = self.num_feature_dims
                 sample = check_link(type(self).__name__, sample_input, sample, dims, cell)
-            carry.append(cell.initialize_carry(part_of_key(key, self.cells, k), sample))
+            with part_of(type(self).__name__, "cells", k, "carry"):
+                carry.append(cell.initialize_carry(part_of_key(key, self.cells, k), sample))
         return tuple(carry)
 
     def begin(

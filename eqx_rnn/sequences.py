@@ -7,9 +7,12 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from ._arguments import guard
 from ._checks import as_array, describe
+from ._errors import fault
 
 
+@guard
 def flip_sequences(
     inputs: Any,
     seq_lengths: Any = None,
@@ -67,14 +70,19 @@ def check_lengths(
 ) -> Int[Array, "*batch"]:
     """`seq_lengths` as int32, checked: shape and dtype now, the values at run time."""
     start = (
-        f"{owner}: `seq_lengths` must be an integer array of shape {batch}, the batch axes of the "
+        f"`seq_lengths` must be an integer array of shape {batch}, the batch axes of the "
         f"inputs, got {describe(seq_lengths)}."
     )
     lengths = as_array(owner, "seq_lengths", seq_lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise TypeError(f"{start} Cast it first, for example with `.astype(jnp.int32)`.")
+        raise fault(
+            TypeError, owner, f"{start} Cast it first, for example with `.astype(jnp.int32)`."
+        )
     if lengths.shape != batch:
-        raise ValueError(f"{start} Pass one length a sequence.")
+        other = (*batch[1:], num_steps)  # if the axis read as time were the other one
+        advice = " They fit inputs with time first, of `time_major=True`."
+        advice = advice if lengths.shape == other != batch else ""
+        raise fault(ValueError, owner, f"{start} Pass one length per sequence.{advice}")
     wide = lengths.astype(jnp.promote_types(lengths.dtype, jnp.int32))  # int8 has no 300
     return eqx.error_if(
         wide.astype(jnp.int32),
@@ -96,10 +104,12 @@ def find_axes(owner: str, inputs: Array, num_feature_dims: int, time_major: bool
     """The axes of `(*batch, time, *features)` or, time-major, `(time, *batch, *features)`."""
     num_batch_dims = inputs.ndim - num_feature_dims - 1
     if num_batch_dims < 0:
-        raise ValueError(
-            f"{owner}: `inputs` must have a time axis and, for this cell, {num_feature_dims} "
-            f"feature axes, got {describe(inputs)}. Add the missing axes; for a single step, call "
-            "the cell itself."
+        raise fault(
+            ValueError,
+            owner,
+            f"`inputs` must have a time axis and, for this cell, {num_feature_dims} feature axes, "
+            f"got {describe(inputs)}. Add the missing axes; for a single step, call the cell "
+            "itself.",
         )
     time_axis = 0 if time_major else num_batch_dims
     leading = inputs.shape[: num_batch_dims + 1]
@@ -110,14 +120,14 @@ def check_steps(owner: str, name: str, value: Any, axes: Axes) -> Bool[Array, "t
     """A `mask` or `resets`, checked, with its time axis in front."""
     shape = (*axes.batch[: axes.time_axis], axes.num_steps, *axes.batch[axes.time_axis :])
     start = (
-        f"{owner}: `{name}` must be a bool array of shape {shape}, the batch and time axes of the "
+        f"`{name}` must be a bool array of shape {shape}, the batch and time axes of the "
         f"inputs, got {describe(value)}."
     )
     value = as_array(owner, name, value)
     if value.dtype != jnp.bool_:
-        raise TypeError(f"{start} Compare first, for example `{name} != 0`.")
+        raise fault(TypeError, owner, f"{start} Compare first, for example `{name} != 0`.")
     if value.shape != shape:
-        raise ValueError(f"{start} Pass one value a step of each sequence.")
+        raise fault(ValueError, owner, f"{start} Pass one value per step of each sequence.")
     return jnp.moveaxis(value, axes.time_axis, 0)
 
 
@@ -126,9 +136,11 @@ def valid_steps(
 ) -> tuple[Bool[Array, "time *batch"] | None, Int[Array, "*batch"] | None]:
     """Which steps are valid, time first, and where the last valid one ends; `None` if all are."""
     if seq_lengths is not None and mask is not None:
-        raise ValueError(
-            f"{owner}: `seq_lengths` and `mask` must not both be given. Pass the one that says "
-            "which steps are valid; combine them as `mask & (jnp.arange(time) < lengths)`."
+        raise fault(
+            ValueError,
+            owner,
+            "`seq_lengths` and `mask` must not both be given. Pass the one that says which steps "
+            "are valid; combine them as `mask & (jnp.arange(time) < lengths)`.",
         )
     time = jnp.arange(axes.num_steps).reshape(-1, *len(axes.batch) * (1,))
     if seq_lengths is not None:

@@ -7,7 +7,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ._checks import as_array, check_distinct, check_link, check_parts, describe, describe_tree
+from ._arguments import check_options_of
+from ._carries import check_parts
+from ._checks import as_array, check_distinct, check_link, describe
+from ._errors import part_of
+from ._layer_widths import check_layers, check_norm, check_residual
 from .base import RNNCellBase, inner_cells, output_struct, part_of_key
 from .bidirectional import Bidirectional
 from .initializers import check_options, split_key
@@ -58,6 +62,11 @@ class Stacked(eqx.Module):
         - `norms`: one `eqx.nn.LayerNorm` or `eqx.nn.RMSNorm` less than there are layers, each
             for the last axis of what the layer before it puts out.
         """
+        if not isinstance(layers, list | tuple):
+            raise TypeError(
+                f"Stacked: `layers` must be a list or tuple of layers, got {describe(layers)}. Put "
+                "them into a list, also if there is one: `Stacked([layer])`."
+            )
         if len(layers) == 0:
             raise ValueError("Stacked: `layers` must be one layer or more, got none. Pass some.")
         for k, layer in enumerate(layers):
@@ -89,6 +98,7 @@ class Stacked(eqx.Module):
                 f"Stacked: `norms` must be one between each two of the {len(layers)} layers, got "
                 f"{len(norms)}. Pass {len(layers) - 1}."
             )
+        check_layers(layers, residual, norms)
         self.layers = tuple(layers)
         self.norms = None if norms is None else tuple(norms)
         self.dropout = None if dropout == 0 else eqx.nn.Dropout(dropout)
@@ -124,6 +134,13 @@ class Stacked(eqx.Module):
         - `time_major`: see `RNN`.
         - `key`: a `jax.random.key` for the initial weights.
         """
+        if isinstance(cell, RNNCellBase):
+            name = type(cell).__name__
+            raise TypeError(
+                f"Stacked.create: `cell` must be a cell's class, got a cell, {name}. Pass "
+                f"`{name}` itself, or stack cells that exist: `Stacked([RNN(a), RNN(b)])`."
+            )
+        check_options_of(cls.create, "Stacked.create", cell, cell_options)
         check_options("Stacked.create", None, num_layers=num_layers)
         layers, norms, size = [], [], input_size
         for k, layer_key in enumerate(split_key("Stacked.create", key, num_layers)):
@@ -176,7 +193,10 @@ class Stacked(eqx.Module):
         """
         starts = len(self.layers) * (None,)
         if initial_carry is not None:
-            starts = check_parts("Stacked", "initial_carry", initial_carry, len(starts), "layer")
+            directions = sum(1 + isinstance(layer, Bidirectional) for layer in self.layers)
+            starts = check_parts(
+                "Stacked", "initial_carry", initial_carry, len(starts), "layer", directions
+            )
         inputs = outputs = as_array("Stacked", "inputs", inputs)
         carries = []
         for k, layer in enumerate(self.layers):
@@ -188,17 +208,18 @@ class Stacked(eqx.Module):
                 outputs = self._between(k, below, drop_key)
             told = resets
             if resets is not None and isinstance(layer, RNN) and layer.reverse:
-                axes = find_axes("RNN", outputs, layer.num_feature_dims, layer.time_major)
-                told = backward_resets("RNN", resets, seq_lengths, mask, axes)
-            carry, outputs = layer(
-                outputs,
-                initial_carry=starts[k],
-                seq_lengths=seq_lengths,
-                mask=mask,
-                resets=told,
-                return_carry=return_carry or True,
-                key=layer_key,
-            )
+                axes = find_axes("Stacked", outputs, layer.num_feature_dims, layer.time_major)
+                told = backward_resets("Stacked", resets, seq_lengths, mask, axes)
+            with part_of("Stacked", "layers", k, "initial_carry"):
+                carry, outputs = layer(
+                    outputs,
+                    initial_carry=starts[k],
+                    seq_lengths=seq_lengths,
+                    mask=mask,
+                    resets=told,
+                    return_carry=return_carry or True,
+                    key=layer_key,
+                )
             if k > 0 and self.residual:
                 outputs = _add(k, outputs, below)
             carries.append(carry)
@@ -208,11 +229,7 @@ class Stacked(eqx.Module):
         """From the outputs of one layer to the inputs of the `k`-th, the next."""
         if self.norms is not None:
             norm = self.norms[k - 1]
-            if norm.shape != outputs.shape[-1:]:
-                raise ValueError(
-                    f"Stacked: `norms[{k - 1}]` must be for {outputs.shape[-1]} features, those of "
-                    f"`layers[{k - 1}]`, got {norm.shape}. Build it with that size."
-                )
+            check_norm(k - 1, norm, outputs)
             outputs = jnp.vectorize(norm, signature="(n)->(n)")(outputs)
         if self.dropout is not None:
             if key is None and not self.dropout.inference:
@@ -226,12 +243,7 @@ class Stacked(eqx.Module):
 
 
 def _add(k: int, outputs: Any, inputs: Array) -> Array:
-    if not isinstance(outputs, jax.Array) or outputs.shape != inputs.shape:
-        raise ValueError(
-            f"Stacked: with `residual`, `layers[{k}]` must put out the shape that it takes in, "
-            f"{describe_tree(inputs)}, got {describe_tree(outputs)}. Make the layers equally wide, "
-            "or leave out `residual`."
-        )
+    check_residual(k, outputs, inputs)
     return outputs + inputs
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import DTypeLike
 
+from .._arguments import guard
 from ..base import RNNCellBase
 from ..bidirectional import Bidirectional
 from ..cells import GRUCell, LSTMCell, PeepholeLSTMCell, SimpleCell
@@ -33,6 +34,7 @@ DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RN
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 
 
+@guard
 def from_onnx(
     W: Any,
     R: Any,
@@ -147,6 +149,7 @@ def _read_cell(
     return build(make, weight.shape[1], recurrent.shape[1], weights=arrays, **options)
 
 
+@guard
 def to_onnx(module: Any) -> tuple[str, dict[str, Weights], dict[str, Any]]:
     """The operator, its inputs `W`, `R`, `B`, `P` by name, and its attributes.
 

@@ -1,0 +1,59 @@
+"""Errors about an argument, in the names of the call that the user made.
+
+A check deep inside names what it checks: a cell its `sample_input`, a layer its `initial_carry`.
+On the way out, each caller puts its own name and its own name for the argument in front.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+OF = "the inputs of "
+
+
+def fault(
+    kind: type[Exception], owner: str, text: str, features: tuple[int | str, ...] | None = None
+) -> Exception:
+    """An error about an argument; `text` starts with the argument's name between ticks.
+
+    `features` are the feature axes that inputs should have, if these are wrong.
+    """
+    error = kind(f"{owner}: {text}")
+    error.fault = text, features  # pyright: ignore
+    return error
+
+
+def get_fault(error: BaseException) -> tuple[str, tuple[int | str, ...] | None]:
+    """The text and the features of a fault; nothing for other errors."""
+    return getattr(error, "fault", ("", None))
+
+
+def rename(error: Exception, owner: str, path: str = "", **names: str) -> None:
+    """Tells a fault as one of `owner`, with other names for its argument.
+
+    `path` leads from the owner to what told it before.
+    """
+    text, features = get_fault(error)
+    if not text:
+        return
+    if text.startswith(f"{OF}`"):
+        text = f"{OF}`{path}{text.removeprefix(f'{OF}`')}"
+    for old, new in names.items():
+        if text.startswith((f"`{old}`", f"`{old}[")):
+            text = new + text.removeprefix(f"`{old}").removeprefix("`" * new.startswith(OF))
+            features = None
+            break
+    error.fault = text, features  # pyright: ignore
+    error.args = (f"{owner}: {text}",)
+
+
+@contextmanager
+def part_of(owner: str, part: str, k: int, carry: str) -> Iterator[None]:
+    """Tells errors of the `k`-th of several parts as the owner's, naming the part."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        names = {carry: f"`{carry}[{k}]"}
+        if k > 0:
+            names |= dict.fromkeys(("inputs", "sample_input"), f"{OF}`{part}[{k}]`")
+        rename(error, owner, f"{part}[{k}].", **names)
+        raise
