@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import equinox as eqx
 import jax
 
-from ._checks import is_ours, wrong_inputs
+from ._checks import as_dtype, is_ours, wrong_inputs
 from ._errors import get_fault, rename
 from ._synonyms import ELSEWHERE, REMARKS, SYNONYMS
 from ._values import check_key, check_value, to_python, wants_number
@@ -98,15 +98,20 @@ class Signature:
         named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self.positional = [p.name for p in named if p.kind is p.POSITIONAL_OR_KEYWORD]
-        self.names = {p.name: k for k, p in enumerate(named)}
+        self.names = dict.fromkeys(p.name for p in named)
         self.required = {p.name for p in named if p.default is p.empty}
         is_init = function.__name__ == "__init__"
-        hints = {p.name: p.annotation for p in named if not isinstance(p.annotation, str)}
+        hints = {
+            p.name: p.annotation
+            for p in named
+            if p.annotation is not p.empty and not isinstance(p.annotation, str)
+        }
         self.numbers = {name: hint for name, hint in hints.items() if wants_number(hint)}
         self.values = {
             name: hint
             for name, hint in hints.items()
-            if (is_init or not self.is_method or name in self.numbers) and name != "key"
+            if (is_init or not self.is_method or name in self.numbers)
+            and name not in ("key", "dtype")
         }
 
     def check(
@@ -129,6 +134,8 @@ class Signature:
         both = given | kwargs
         if "key" in both and "key" in self.names:
             check_key(self.owner(args), "key", both["key"])
+        if both.get("dtype") is not None and "dtype" in self.names:
+            as_dtype(self.owner(args), both["dtype"])
         for name, hint in self.values.items():
             if name in both:
                 check_value(self.owner(args), name, both[name], hint)
@@ -164,9 +171,7 @@ def _refuse(signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any])
         number = f"{len(positional)} positional argument{'s' * (len(positional) != 1)}"
         which = f", {_list(positional)}," if positional else ""
         hint = _by_name(extra[0], names[len(positional) :], owner, args[skip:])
-        raise TypeError(
-            f"{owner}: takes {number}{which} got {len(args) - skip}. {hint}{listed}"
-        )
+        raise TypeError(f"{owner}: takes {number}{which} got {len(args) - skip}. {hint}{listed}")
     for name in given:
         if name in kwargs:
             raise TypeError(f"{owner}: got `{name}` twice, by position and by name. {listed}")
@@ -202,9 +207,10 @@ def _meant(name: str, names: list[str], given: set[str], cls: Any, function: str
 
 def _by_name(value: Any, others: list[str], owner: str, args: tuple[Any, ...]) -> str:
     """How to pass an argument that is one too many by position."""
-    if owner.startswith(("Stacked", "StackedCell")) and owner.endswith("__init__"):
-        if all(hasattr(arg, "num_feature_dims") for arg in args):
-            return f"Pass one list: `{owner.partition('.')[0]}([a, b])`. "
+    name, _, method = owner.partition(".")
+    are_parts = all(hasattr(arg, "num_feature_dims") for arg in args)
+    if are_parts and method == "__init__" and name in ("Stacked", "StackedCell"):
+        return f"Pass one list: `{name}([a, b])`. "
     is_key = hasattr(value, "dtype") and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key)
     if is_key and "key" in others:
         return "Pass the key by name, `key=...`. "

@@ -145,7 +145,7 @@ def check_single(owner: str, cell: Any) -> None:
     if hasattr(cell, "cell"):
         check_single(owner, cell.cell)
     weight = getattr(cell, "weight_ih", None)
-    if not is_ours(type(cell)) or not hasattr(weight, "ndim"):
+    if weight is None or not is_ours(type(cell)):
         return
     ndim = cell.num_feature_dims + 1
     if weight.ndim > ndim:

@@ -121,14 +121,14 @@ def wrong_inputs(
     if len(shape) < num_axes:
         where = "The axis of features" if shape[-1:] != (size,) else "Another axis"
         return text + f"An axis is missing. {where} is not there: reshape the array first."
-    moved = [axis for axis, length in enumerate(shape[:-1]) if length == size]
     pass_them = f"pass {size} features per step"
     if len(shape) > num_axes or len(leading) == 1:
         pass_them += f", or build the cell with `input_size={shape[-1]}`"
-    if moved:
+    axis = -len(features) if len(features) > 1 else -2  # where others put channels
+    if (len(features) > 1 or len(shape) > num_axes) and shape[axis:][:1] == (size,):
         return text + (
-            f"Axis {moved[-1]} has that size: if it holds the features, move it last with "
-            f"`jnp.moveaxis({name}, {moved[-1]}, -1)`; if not, {pass_them}."
+            f"Axis {axis} has that size: if it holds the features, move it last with "
+            f"`jnp.moveaxis({name}, {axis}, -1)`; if not, {pass_them}."
         )
     return text + f"The last axis is wrong: {pass_them}."
 

@@ -47,13 +47,16 @@ def rename(error: Exception, owner: str, path: str = "", **names: str) -> None:
 
 
 @contextmanager
-def part_of(owner: str, part: str, k: int, carry: str) -> Iterator[None]:
-    """Tells errors of the `k`-th of several parts as the owner's, naming the part."""
+def part_of(owner: str, part: str, carry: str, *, is_first: bool = True) -> Iterator[None]:
+    """Tells errors of a part as the owner's, which calls the part's carry `carry`.
+
+    Unless the part `is_first`, its inputs are not those of the owner.
+    """
     try:
         yield
     except (TypeError, ValueError) as error:
-        names = {carry: f"`{carry}[{k}]"}
-        if k > 0:
-            names |= dict.fromkeys(("inputs", "sample_input"), f"{OF}`{part}[{k}]`")
-        rename(error, owner, f"{part}[{k}].", **names)
+        names = {carry.partition("[")[0]: f"`{carry}"}
+        if not is_first:
+            names |= dict.fromkeys(("inputs", "sample_input"), f"{OF}`{part}`")
+        rename(error, owner, f"{part}.", **names)
         raise

@@ -4,12 +4,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jaxtyping import Array
 
 from ._checks import describe_tree
-from ._widths import check_widths
-from .base import output_struct
+from ._widths import cell_outputs, check_widths
 from .bidirectional import Bidirectional
 from .rnn import RNN
+
+
+def keeps_order(layer: Any) -> bool:
+    """Whether the outputs of a layer come in the order of its inputs."""
+    if hasattr(layer, "layers"):
+        return keeps_order(layer.layers[-1])
+    return not isinstance(layer, RNN) or layer.keep_order or not layer.reverse
+
+
+def add_inputs(k: int, outputs: Any, inputs: Array) -> Array:
+    """The outputs of the `k`-th layer with its inputs added."""
+    check_residual(k, outputs, inputs)
+    return outputs + inputs
 
 
 def check_residual(k: int, outputs: Any, inputs: Any) -> None:
@@ -45,9 +58,10 @@ def check_layers(layers: Sequence[Any], residual: bool, norms: Sequence[Any] | N
 def _layer_outputs(layer: Any, sample: Any) -> Any:
     """One step of what a layer returns."""
     if isinstance(layer, RNN):
-        return output_struct(layer.cell, sample)
+        return cell_outputs(layer.cell, sample)
     if isinstance(layer, Bidirectional):
-        outputs = [output_struct(rnn.cell, sample) for rnn in (layer.forward_rnn, layer.backward_rnn)]
+        rnns = layer.forward_rnn, layer.backward_rnn
+        outputs = [cell_outputs(rnn.cell, sample) for rnn in rnns]
         return jax.eval_shape(layer.merged, *outputs)
     for inner in layer.layers:
         sample = _layer_outputs(inner, sample)

@@ -35,6 +35,8 @@ def to_python(value: Any) -> Any:
 
 def matches(value: Any, hint: Any) -> bool:
     """Whether a value fits an annotation. One that is not known here fits all."""
+    if hint is Any:
+        return True
     origin, parts = typing.get_origin(hint), _parts(hint)
     if origin in (Union, types.UnionType):
         return any(matches(value, part) for part in parts)
@@ -48,6 +50,10 @@ def matches(value: Any, hint: Any) -> bool:
         return all(matches(item, parts[0]) for item in value)
     if collections.abc.Callable in (hint, origin):
         return callable(value)
+    if origin is collections.abc.Mapping:
+        return isinstance(value, origin) and all(
+            matches(key, parts[0]) and matches(item, parts[1]) for key, item in value.items()
+        )
     if hint is float:
         return isinstance(value, int | float)
     return isinstance(value, hint) if isinstance(hint, type) else True
@@ -112,7 +118,7 @@ def check_key(owner: str, name: str, key: Any) -> None:
     elif key.dtype == jnp.uint32 and key.ndim == 1:
         return  # a raw key, as `jax.random.PRNGKey` makes
     else:
-        advice = f"Pass a `jax.random.key`, or None where none is needed. The key comes first in "
+        advice = "Pass a `jax.random.key`, or None where none is needed. The key comes first in "
         advice += "`initialize_carry(key, sample_input)`."
     raise TypeError(f"{owner}: `{name}` must be one random key, got {describe(key)}. {advice}")
 
@@ -131,7 +137,7 @@ def _say(hint: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(map(_say, parts)))
     if origin is Literal:
-        return "one of " + ", ".join(map(repr, parts)) if len(parts) > 1 else repr(parts[0])
+        return "one of " * (len(parts) > 1) + ", ".join(map(repr, parts))
     if origin in _SEQUENCES:
         inner = [_say(part) for part in parts if part is not ...]
         pair = len(inner) > 1

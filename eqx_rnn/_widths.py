@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ._checks import is_ours
 from .base import output_struct
 
 # Spatial axes of any size, wide enough for a usual kernel. Nothing is computed on them.
@@ -23,14 +24,29 @@ def first_cell(part: Any) -> Any:
     return part
 
 
-def input_struct(part: Any) -> jax.ShapeDtypeStruct | None:
-    """One step of the inputs of a cell or layer without batch axes; `None` if not known."""
-    cell = first_cell(part)
-    size = getattr(cell, "input_size", None)
+def features(cell: Any, size: Any) -> jax.ShapeDtypeStruct | None:
+    """Features of a cell's kind, so many, without batch axes; `None` if the size is unknown."""
     if not isinstance(size, int) or cell.num_feature_dims < 1:
         return None
     space = (cell.num_feature_dims - 1) * (_SPACE,)
     return jax.ShapeDtypeStruct((*space, size), jnp.result_type(float))
+
+
+def input_struct(part: Any) -> jax.ShapeDtypeStruct | None:
+    """One step of the inputs of a cell or layer without batch axes; `None` if not known."""
+    cell = first_cell(part)
+    return features(cell, getattr(cell, "input_size", None))
+
+
+def cell_outputs(cell: Any, sample: Any) -> Any:
+    """One step of a cell's outputs. Our own cells tell their width, others are traced."""
+    last = cell
+    while is_ours(type(last)) and (hasattr(last, "cells") or hasattr(last, "cell")):
+        last = last.cells[-1] if hasattr(last, "cells") else last.cell
+    known = None
+    if is_ours(type(last)):
+        known = features(last, getattr(last, "output_size", getattr(last, "hidden_size", None)))
+    return output_struct(cell, sample) if known is None else known
 
 
 def try_outputs(part: Any, sample: Any, outputs_of: Callable[[Any, Any], Any]) -> Any:
@@ -48,11 +64,11 @@ def check_widths(
     owner: str,
     name: str,
     parts: Sequence[Any],
-    outputs_of: Callable[[Any, Any], Any] = output_struct,
+    outputs_of: Callable[[Any, Any], Any] = cell_outputs,
 ) -> list[jax.ShapeDtypeStruct | None]:
     """Checks that each part can take in the outputs of the one before, where widths are known.
 
-    Returns one step of the outputs of each part, where known. Spatial sizes are not meant.
+    Returns one step of the outputs of each part, where known. Spatial sizes do not count.
     """
     outputs: list[jax.ShapeDtypeStruct | None] = []
     for k, part in enumerate(parts):

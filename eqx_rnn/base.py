@@ -42,8 +42,7 @@ class RNNCellBase(eqx.Module):
         **Arguments:**
 
         - `carry`: what `initialize_carry` or the last step returned. It comes first, unlike in
-            `eqx.nn`: with equal widths, swapped arguments cannot be detected and give wrong
-            numbers.
+            `eqx.nn`. With equal widths, swapped arguments go unnoticed and give wrong numbers.
         - `inputs`: one time step, of shape `(*batch, *features)`.
         - `key`: for cells with randomness in the step; the others ignore it.
 
@@ -173,8 +172,8 @@ class SequentialCell(RNNCellBase):
         for k, cell in enumerate(self.cells):
             if k > 0:
                 outputs = check_link(owner, inputs, outputs, self.num_feature_dims, cell)
-            with part_of(owner, "cells", k, "carry"):
-                own_key = part_of_key(key, self.cells, k)
+            own_key = part_of_key(key, self.cells, k)
+            with part_of(owner, f"cells[{k}]", f"carry[{k}]", is_first=k == 0):
                 cell_carry, outputs = cell(carry[k], outputs, key=own_key)
             new_carry.append(cell_carry)
         return tuple(new_carry), outputs
@@ -183,13 +182,12 @@ class SequentialCell(RNNCellBase):
         self, key: PRNGKeyArray | None, sample_input: Any
     ) -> tuple[PyTree[Array], ...]:
         """See `RNNCellBase.initialize_carry`."""
-        carry, sample = [], sample_input
+        owner, dims, carry, sample = type(self).__name__, self.num_feature_dims, [], sample_input
         for k, cell in enumerate(self.cells):
             if k > 0:
                 sample = output_struct(self.cells[k - 1], sample)
-                dims = self.num_feature_dims
-                sample = check_link(type(self).__name__, sample_input, sample, dims, cell)
-            with part_of(type(self).__name__, "cells", k, "carry"):
+                sample = check_link(owner, sample_input, sample, dims, cell)
+            with part_of(owner, f"cells[{k}]", "", is_first=k == 0):
                 carry.append(cell.initialize_carry(part_of_key(key, self.cells, k), sample))
         return tuple(carry)
 

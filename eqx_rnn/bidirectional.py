@@ -11,8 +11,8 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from ._carries import check_parts
 from ._checks import as_array, check_distinct
 from ._errors import part_of
-from ._widths import input_struct, try_outputs
-from .base import inner_cells, output_struct
+from ._widths import cell_outputs, input_struct, try_outputs
+from .base import inner_cells
 from .rnn import RNN
 from .sequences import backward_resets, find_axes
 
@@ -70,7 +70,7 @@ class Bidirectional(eqx.Module):
             )
         if self.merge not in ("sum", "mul", "ave"):
             return
-        outputs = [try_outputs(rnn.cell, forward, output_struct) for rnn in rnns]
+        outputs = [try_outputs(rnn.cell, forward, cell_outputs) for rnn in rnns]
         if None not in outputs and outputs[0].shape != outputs[1].shape:
             raise ValueError(
                 f"Bidirectional: with merge={self.merge!r}, `forward_rnn` and `backward_rnn` must "
@@ -132,7 +132,8 @@ class Bidirectional(eqx.Module):
             ends = backward_resets("Bidirectional", resets, seq_lengths, mask, axes)
         carries, outputs = [], []
         for k, (rnn, told) in enumerate([(self.forward_rnn, resets), (backward_rnn, ends)]):
-            with part_of("Bidirectional", "", 0, "initial_carry"):
+            part = ("forward_rnn", "backward_rnn")[k]
+            with part_of("Bidirectional", part, f"initial_carry[{k}]"):
                 carry, y = rnn(
                     inputs,
                     initial_carry=starts[k],

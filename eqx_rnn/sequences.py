@@ -66,7 +66,7 @@ def flip_sequences(
 
 
 def check_lengths(
-    owner: str, seq_lengths: Any, batch: tuple[int, ...], num_steps: int
+    owner: str, seq_lengths: Any, batch: tuple[int, ...], num_steps: int, advice: str = ""
 ) -> Int[Array, "*batch"]:
     """`seq_lengths` as int32, checked: shape and dtype now, the values at run time."""
     start = (
@@ -79,9 +79,6 @@ def check_lengths(
             TypeError, owner, f"{start} Cast it first, for example with `.astype(jnp.int32)`."
         )
     if lengths.shape != batch:
-        other = (*batch[1:], num_steps)  # if the axis read as time were the other one
-        advice = " They fit inputs with time first, of `time_major=True`."
-        advice = advice if lengths.shape == other != batch else ""
         raise fault(ValueError, owner, f"{start} Pass one length per sequence.{advice}")
     wide = lengths.astype(jnp.promote_types(lengths.dtype, jnp.int32))  # int8 has no 300
     return eqx.error_if(
@@ -131,6 +128,15 @@ def check_steps(owner: str, name: str, value: Any, axes: Axes) -> Bool[Array, "t
     return jnp.moveaxis(value, axes.time_axis, 0)
 
 
+def _advise_layout(seq_lengths: Any, axes: Axes) -> str:
+    """Says so if lengths do not fit the inputs' layout, but the other one."""
+    shape = (*axes.batch[: axes.time_axis], axes.num_steps, *axes.batch[axes.time_axis :])
+    time_major = axes.time_axis == 0
+    if getattr(seq_lengths, "shape", None) != (shape[:-1] if time_major else shape[1:]):
+        return ""
+    return f" They fit inputs of `time_major={not time_major}`."
+
+
 def valid_steps(
     owner: str, seq_lengths: Any, mask: Any, axes: Axes
 ) -> tuple[Bool[Array, "time *batch"] | None, Int[Array, "*batch"] | None]:
@@ -144,7 +150,8 @@ def valid_steps(
         )
     time = jnp.arange(axes.num_steps).reshape(-1, *len(axes.batch) * (1,))
     if seq_lengths is not None:
-        lengths = check_lengths(owner, seq_lengths, axes.batch, axes.num_steps)
+        advice = _advise_layout(seq_lengths, axes)
+        lengths = check_lengths(owner, seq_lengths, axes.batch, axes.num_steps, advice)
         return time < lengths, lengths
     if mask is not None:
         valid = check_steps(owner, "mask", mask, axes)

@@ -11,7 +11,7 @@ from ._arguments import check_options_of
 from ._carries import check_parts
 from ._checks import as_array, check_distinct, check_link, describe
 from ._errors import part_of
-from ._layer_widths import check_layers, check_norm, check_residual
+from ._layer_widths import add_inputs, check_layers, check_norm, keeps_order
 from .base import RNNCellBase, inner_cells, output_struct, part_of_key
 from .bidirectional import Bidirectional
 from .initializers import check_options, split_key
@@ -83,7 +83,7 @@ class Stacked(eqx.Module):
             )
         for k, layer in enumerate(layers):
             last = k == len(layers) - 1
-            if not _keeps_order(layer) and (not last or (residual and k > 0)):
+            if not keeps_order(layer) and (not last or (residual and k > 0)):
                 raise ValueError(
                     f"Stacked: `layers[{k}]` must put out its steps in the order of its inputs, "
                     "got reverse=True, keep_order=False. Build it with `keep_order=True`."
@@ -210,7 +210,7 @@ class Stacked(eqx.Module):
             if resets is not None and isinstance(layer, RNN) and layer.reverse:
                 axes = find_axes("Stacked", outputs, layer.num_feature_dims, layer.time_major)
                 told = backward_resets("Stacked", resets, seq_lengths, mask, axes)
-            with part_of("Stacked", "layers", k, "initial_carry"):
+            with part_of("Stacked", f"layers[{k}]", f"initial_carry[{k}]", is_first=k == 0):
                 carry, outputs = layer(
                     outputs,
                     initial_carry=starts[k],
@@ -221,7 +221,7 @@ class Stacked(eqx.Module):
                     key=layer_key,
                 )
             if k > 0 and self.residual:
-                outputs = _add(k, outputs, below)
+                outputs = add_inputs(k, outputs, below)
             carries.append(carry)
         return (tuple(carries), outputs) if return_carry else outputs
 
@@ -240,17 +240,6 @@ class Stacked(eqx.Module):
                 )
             outputs = self.dropout(outputs, key=key)
         return outputs
-
-
-def _add(k: int, outputs: Any, inputs: Array) -> Array:
-    check_residual(k, outputs, inputs)
-    return outputs + inputs
-
-
-def _keeps_order(layer: RNN | Bidirectional | Stacked) -> bool:
-    if isinstance(layer, Stacked):
-        return _keeps_order(layer.layers[-1])
-    return not isinstance(layer, RNN) or layer.keep_order or not layer.reverse
 
 
 def _output_size(cell: RNNCellBase, input_size: int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, DTypeLike
 
-from .._checks import as_dtype, describe
+from .._checks import describe
 from ..base import RNNCellBase
 
 # JAX's under a transformation, so `from_...` and `to_...` can be differentiated.
@@ -61,7 +61,6 @@ class Entries:
         self, owner: str, entries: Mapping[str, Any], dtype: DTypeLike | None, prefix: str = ""
     ):
         self.owner, self.prefix = owner, prefix
-        dtype = None if dtype is None else as_dtype(owner, dtype)
         self.left = {k: as_weights(owner, prefix + k, v, dtype) for k, v in entries.items()}
         self.names = ", ".join(f"`{prefix}{name}`" for name in self.left) or "none"
         dtypes = {str(array.dtype): name for name, array in self.left.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import DTypeLike
 
 from .._arguments import guard
-from .._checks import as_dtype, describe_tree
+from .._checks import describe_tree
 from ..cells import LSTMCarry
 from ._entries import as_weights, concatenate, write
 
@@ -30,7 +30,6 @@ def from_torch_state(
     (A cell's state is no such stack: `LSTMCarry(h, c)`, or `h` itself.)
     """
     owner = "from_torch_state"
-    dtype = None if dtype is None else as_dtype(owner, dtype)
     if isinstance(h_n, tuple):
         raise TypeError(
             f"{owner}: `h_n` must be an array, got a tuple of {len(h_n)}. Pass `*state` for a pair "
