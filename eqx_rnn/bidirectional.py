@@ -64,9 +64,9 @@ class Bidirectional(eqx.Module):
         forward, backward = map(input_struct, rnns)
         if forward is not None and backward is not None and forward.shape != backward.shape:
             raise ValueError(
-                "Bidirectional: `forward_rnn` and `backward_rnn` must take in the same inputs, got "
-                f"input_size={forward.shape[-1]} and {backward.shape[-1]} with "
-                f"{forward.ndim} and {backward.ndim} feature axes. Build both cells with one size."
+                "Bidirectional: `backward_rnn` must take in the same inputs as `forward_rnn`, with "
+                f"input_size={forward.shape[-1]} and num_feature_dims={forward.ndim}, got "
+                f"{backward.shape[-1]} and {backward.ndim}. Build both cells with one size."
             )
         if self.merge not in ("sum", "mul", "ave"):
             return
