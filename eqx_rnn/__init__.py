@@ -10,7 +10,7 @@ from . import _typecheck as _typecheck
 # Every annotated shape is checked when a function runs (under `jit`: is traced). But not in `scan`:
 # what it is given has been checked, and to check it in each of its functions again took half of
 # the time of tracing. Nor in the modules that check arguments themselves.
-_unchecked = {f"eqx_rnn.{name}" for name in ("scan", "_arguments", "_values")}
+_unchecked = {f"eqx_rnn.{name}" for name in ("scan", "_arguments", "_errors", "_values")}
 _checked = [m.name for m in iter_modules(__path__, "eqx_rnn.") if m.name not in _unchecked]
 
 with install_import_hook(_checked, "eqx_rnn._typecheck.typecheck"):

@@ -6,8 +6,10 @@ On the way out, each caller puts its own name and its own name for the argument 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 OF = "the inputs of "
+_CALLER: ContextVar[str | None] = ContextVar("caller", default=None)
 
 
 def fault(
@@ -46,12 +48,18 @@ def rename(error: Exception, owner: str, path: str = "", **names: str) -> None:
     error.args = (f"{owner}: {text}",)
 
 
+def caller(owner: str) -> str:
+    """What the user called, for errors at run time: the outermost layer around the owner."""
+    return _CALLER.get() or owner
+
+
 @contextmanager
 def part_of(owner: str, part: str, carry: str, *, is_first: bool = True) -> Iterator[None]:
     """Tells errors of a part as the owner's, which calls the part's carry `carry`.
 
     Unless the part `is_first`, its inputs are not those of the owner.
     """
+    token = _CALLER.set(caller(owner))
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -60,3 +68,5 @@ def part_of(owner: str, part: str, carry: str, *, is_first: bool = True) -> Iter
             names |= dict.fromkeys(("inputs", "sample_input"), f"{OF}`{part}`")
         rename(error, owner, f"{part}.", **names)
         raise
+    finally:
+        _CALLER.reset(token)

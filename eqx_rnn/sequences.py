@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Int
 
 from ._arguments import guard
 from ._checks import as_array, describe
-from ._errors import fault
+from ._errors import caller, fault
 
 
 @guard
@@ -84,8 +84,8 @@ def check_lengths(
     return eqx.error_if(
         wide.astype(jnp.int32),
         (wide < 0) | (wide > num_steps),
-        f"{owner}: `seq_lengths` must be between 0 and {num_steps}, the length of the time axis, "
-        "got one outside. Clip the lengths, or pad the inputs to the longest.",
+        f"{caller(owner)}: `seq_lengths` must be between 0 and {num_steps}, the length of the "
+        "time axis, got one outside. Clip the lengths, or pad the inputs to the longest.",
     )
 
 
@@ -130,9 +130,11 @@ def check_steps(owner: str, name: str, value: Any, axes: Axes) -> Bool[Array, "t
 
 def _advise_layout(seq_lengths: Any, axes: Axes) -> str:
     """Says so if lengths do not fit the inputs' layout, but the other one."""
+    if getattr(seq_lengths, "shape", axes.batch) == axes.batch:
+        return ""
     shape = (*axes.batch[: axes.time_axis], axes.num_steps, *axes.batch[axes.time_axis :])
     time_major = axes.time_axis == 0
-    if getattr(seq_lengths, "shape", None) != (shape[:-1] if time_major else shape[1:]):
+    if seq_lengths.shape != (shape[:-1] if time_major else shape[1:]):
         return ""
     return f" They fit inputs of `time_major={not time_major}`."
 

@@ -464,6 +464,23 @@ def test_missing_feature_axis_is_not_taken_for_features(call):
     assert "build the cell" not in str(raised.value)
 
 
+LAYOUTS = {
+    "RNN": lambda: RNN(gru()),
+    "Bidirectional": lambda: both(4, 4),
+    "Stacked": lambda: Stacked([Stacked([both(4, 4)]), RNN(gru(8))]),
+}
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_owner_at_run_time(name, jit):
+    """Lengths are checked when the program runs, in the name of the layer that was called."""
+    layer = LAYOUTS[name]()
+    call = eqx.filter_jit(layer) if jit else layer
+    with pytest.raises(eqx.EquinoxRuntimeError, match=f"{name}: `seq_lengths` must be between"):
+        call(X, seq_lengths=np.array([1, 6]))
+
+
 @pytest.mark.parametrize("k", range(3))
 def test_every_item_is_checked(k):
     """beartype checks a random one."""
