@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import equinox as eqx
 import jax
 
-from ._checks import as_dtype, is_ours, wrong_inputs
+from ._checks import as_dtype, describe, is_ours, wrong_inputs
 from ._errors import get_fault, rename
 from ._synonyms import ELSEWHERE, REMARKS, SYNONYMS
 from ._values import check_key, check_value, to_python, wants_number
@@ -21,12 +21,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 METHODS = ("__init__", "__call__", "initialize_carry", "begin", "create")
 
 
-def guard(function: F) -> F:
+def guard(function: F, cls: type | None = None) -> F:
     """A public function whose errors about arguments say what to do.
 
     Before the function runs, names and number of the arguments are checked, numbers of NumPy
     become Python's, and keys are keys. Arguments of a constructor are checked in whole. An error
-    from a part inside is told in the names of this call.
+    from a part inside is told in the names of this call. `cls` is whose method it is.
     """
     # Reading a signature takes a while, and few functions are called: not when importing.
     get_signature = functools.cache(lambda: Signature(function))
@@ -34,6 +34,12 @@ def guard(function: F) -> F:
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
+        if cls is not None and args and not isinstance(args[0], cls):
+            name = f"{cls.__name__}.{function.__name__}"
+            raise TypeError(
+                f"{name}: must be called on a cell or layer, got {describe(args[0])} in its place. "
+                f"Build it first: `{cls.__name__}(...).{function.__name__}(...)`."
+            )
         args, kwargs = get_signature().check(args, kwargs)
         try:
             return function(*args, **kwargs)
@@ -42,7 +48,6 @@ def guard(function: F) -> F:
                 _tell(error, function.__name__, *args, **kwargs)
             raise
 
-    guarded.is_guarded = True  # pyright: ignore
     return guarded  # pyright: ignore
 
 
@@ -55,7 +60,7 @@ def guard_classes(namespace: Mapping[str, Any]) -> None:
             if isinstance(method, classmethod):
                 setattr(cls, name, classmethod(guard(method.__func__)))
             elif callable(method) and not getattr(method, "__isabstractmethod__", False):
-                setattr(cls, name, guard(method))
+                setattr(cls, name, guard(method, cls))
 
 
 def _tell(error: Exception, method: str, module: Any, *args: Any, **kwargs: Any) -> None:
@@ -100,7 +105,7 @@ class Signature:
         self.positional = [p.name for p in named if p.kind is p.POSITIONAL_OR_KEYWORD]
         self.names = dict.fromkeys(p.name for p in named)
         self.required = {p.name for p in named if p.default is p.empty}
-        is_init = function.__name__ == "__init__"
+        builds = function.__name__ in ("__init__", "create")
         hints = {
             p.name: p.annotation
             for p in named
@@ -110,7 +115,7 @@ class Signature:
         self.values = {
             name: hint
             for name, hint in hints.items()
-            if (is_init or not self.is_method or name in self.numbers)
+            if (builds or not self.is_method or name in self.numbers)
             and name not in ("key", "dtype")
         }
 

@@ -28,7 +28,10 @@ def check_carry(owner: str, name: str, carry: PyTree, wanted: PyTree) -> PyTree[
         if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
             raise fault(TypeError, owner, f"{start} Its leaves must be JAX or NumPy arrays.")
         if leaf.shape != want.shape:
-            advice = "broadcast it to them, or take it from `initialize_carry`"
+            advice = (
+                "broadcast it to them, or take it from `initialize_carry`. Inputs are (*batch, "
+                "time, *features), or (time, *batch, *features) with `time_major`"
+            )
             if name == "carry" and leaf.ndim < len(want.shape):
                 advice = "pass one step of the inputs, or run all steps by `RNN(cell)(inputs)`"
             elif name == "carry" and leaf.ndim > len(want.shape):

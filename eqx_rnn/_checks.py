@@ -21,6 +21,8 @@ def describe(value: Any) -> str:
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
     if value is None:
         return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     text = repr(value)
     return f"{type(value).__name__} {text:.60}" if "\n" not in text else type(value).__name__
 

@@ -78,7 +78,7 @@ def _refuse(owner: str, name: str, value: Any, hint: Any) -> NoReturn:
         _refuse_part(owner, name, value, hint)
     if collections.abc.Callable in (hint, origin):
         check_function(owner, name, value)
-    advice = f" Pass `{name}.state_dict()`." if hasattr(value, "state_dict") else ""
+    advice = " Pass `module.state_dict()`." if hasattr(value, "state_dict") else ""
     raise TypeError(f"{owner}: `{name}` must be {_say(hint)}, got {describe(value)}.{advice}")
 
 
@@ -90,12 +90,17 @@ def _refuse_part(owner: str, name: str, value: Any, hint: Any) -> NoReturn:
     advice = "Cells are subclasses of `RNNCellBase`."
     got = describe(value)
     if isinstance(value, type):
-        got = f"the class {value.__name__}"
         advice = f"Build one first: `{value.__name__}(...)`."
     elif hasattr(value, "initialize_carry") and kind is not hint:
         advice = f"Put it into a list: `{owner}([cell])`."
     elif hasattr(value, "initialize_carry"):
         got, advice = type(value).__name__, f"Wrap the cell first: `{owner}(RNN(cell), ...)`."
+    elif hasattr(value, "time_major") and kind.__name__ == "RNN":
+        got = type(value).__name__
+        advice = "Its parts are `RNN`s; a `Stacked` takes a `Bidirectional` for each layer."
+    elif type(value).__module__.startswith("equinox."):
+        got = f"eqx.nn.{type(value).__name__}"
+        advice += " `eqx_rnn.interop.from_equinox` converts those of `eqx.nn`."
     elif hasattr(value, "time_major"):
         got = type(value).__name__
         advice = f"A layer runs a cell: build `RNN({owner}(cell))`, where `cell` is the layer's."
@@ -140,6 +145,8 @@ def _say(hint: Any) -> str:
         return "one of " * (len(parts) > 1) + ", ".join(map(repr, parts))
     if origin in _SEQUENCES:
         inner = [_say(part) for part in parts if part is not ...]
+        if parts[0] is Any:
+            return "a list or tuple"
         pair = len(inner) > 1
         return f"a pair ({', '.join(inner)})" if pair else f"a sequence of ({inner[0]})"
     if origin is collections.abc.Mapping:

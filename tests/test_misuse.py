@@ -207,6 +207,32 @@ MISUSES = {
     ),
     # What is a cell, and what a layer.
     "a class": (lambda: RNN(LSTMCell), "RNN: `cell`", "the class LSTMCell", "`LSTMCell(...)`"),
+    "a class of a layer": (lambda: Stacked([LSTMCell]), "`layers[0]`", "the class LSTMCell"),
+    "a cell of Equinox": (
+        lambda: RNN(eqx.nn.LSTMCell(3, 4, key=KEY)),
+        "RNN: `cell`",
+        "`eqx_rnn.interop.from_equinox`",
+    ),
+    "a stack for a direction": (
+        lambda: Bidirectional(Stacked([RNN(lstm())]), RNN(lstm())),
+        "Bidirectional: `forward_rnn`",
+        "got Stacked",
+    ),
+    "a method of the class": (
+        lambda: LSTMCell.initialize_carry(KEY, (2,), 4),
+        "LSTMCell.initialize_carry",
+        "`LSTMCell(...).initialize_carry(...)`",
+    ),
+    "a name of a cell": (
+        lambda: Stacked.create("LSTM", 3, 4, num_layers=2, key=KEY),
+        "Stacked.create: `cell`",
+        "a function",
+    ),
+    "a carry of inputs with time first": (
+        lambda: RNN(gru())(X, initial_carry=jnp.ones((5, 4))),
+        "RNN: `initial_carry`",
+        "`time_major`",
+    ),
     "cells for layers": (
         lambda: Bidirectional(lstm(), lstm()),
         "Bidirectional: `forward_rnn`",
