@@ -10,13 +10,18 @@ from . import _typecheck as _typecheck
 
 # Every annotated shape is checked when a function runs (under `jit`: is traced). But not in `scan`:
 # what it is given has been checked, and to check it in each of its functions again took half of
-# the time of tracing. And not the comparison of functions, which runs at each call of a jitted one.
-_unchecked = ("eqx_rnn.scan", "eqx_rnn._functions", "eqx_rnn._pickles", "eqx_rnn._same")
+# the time of tracing. Nor in the modules that check arguments themselves, or compare functions,
+# which happens at each call of a jitted one.
+_unchecked = {
+    f"eqx_rnn.{name}"
+    for name in ("scan", "_arguments", "_errors", "_functions", "_pickles", "_same", "_values")
+}
 _checked = [m.name for m in iter_modules(__path__, "eqx_rnn.") if m.name not in _unchecked]
 
 with install_import_hook(_checked, "eqx_rnn._typecheck.typecheck"):
     from . import _export as _export
     from . import interop as interop
+    from ._arguments import guard_classes as _guard_classes
     from ._functions import as_function as as_function
     from .base import FactoredCell as FactoredCell
     from .base import RNNCellBase as RNNCellBase
@@ -57,6 +62,8 @@ with install_import_hook(_checked, "eqx_rnn._typecheck.typecheck"):
     from .wrappers import Residual as Residual
     from .wrappers import StackedCell as StackedCell
     from .wrappers import Zoneout as Zoneout
+
+_guard_classes(globals())
 
 # Public objects say that they come from where they are public, so that pickles of them can be read
 # after a file has moved.

@@ -12,12 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from ._errors import fault
+
 
 def describe(value: Any) -> str:
     """`float32[2,5]` for an array or a struct, the type's name for anything else."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
-    return f"{type(value).__name__} {value!r:.60}" if value is not None else "None"
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    text = repr(value)
+    return f"{type(value).__name__} {text:.60}" if "\n" not in text else type(value).__name__
 
 
 def describe_tree(tree: PyTree) -> str:
@@ -35,14 +42,49 @@ def describe_tree(tree: PyTree) -> str:
     return describe(tree)
 
 
+def is_ours(cls: type) -> bool:
+    """Whether a class is of this package."""
+    return cls.__module__.partition(".")[0] == "eqx_rnn"
+
+
 def as_array(owner: str, name: str, value: Any) -> Array:
     """A JAX array from a JAX or NumPy one; anything else is an error."""
     if not isinstance(value, jax.Array | np.ndarray | np.generic):
-        raise TypeError(
-            f"{owner}: `{name}` must be a JAX or NumPy array, got {describe(value)}. "
-            "Convert it first, for example with `jnp.asarray`."
+        raise fault(
+            TypeError,
+            owner,
+            f"`{name}` must be a JAX or NumPy array, got {describe(value)}. Convert it first, for "
+            f"example with `jnp.asarray({name})`.",
         )
     return jnp.asarray(value)
+
+
+def as_dtype(owner: str, dtype: Any) -> jnp.dtype:
+    """A floating-point dtype, from whatever names one."""
+    try:
+        found = jnp.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or not jnp.issubdtype(found, jnp.floating):
+        raise TypeError(
+            f"{owner}: `dtype` must be a floating-point dtype or None, got {dtype!r}. "
+            "Pass for example `jnp.float32` or `jnp.bfloat16`."
+        )
+    return found
+
+
+def check_function(owner: str, name: str, value: Any) -> None:
+    """Checks that a value is a function, such as an activation or an initialiser."""
+    if callable(value):
+        return
+    known = isinstance(value, str) and hasattr(jax.nn, value)
+    example = f"jax.nn.{value}" if known else "jax.nn.relu"
+    if name.endswith("init"):
+        example = "jax.nn.initializers.zeros"
+    raise TypeError(
+        f"{owner}: `{name}` must be a function, got {describe(value)}. Pass the function itself, "
+        f"for example `{example}`."
+    )
 
 
 def check_inputs(cell: Any, inputs: Any, features: Sequence[int | str]) -> None:
@@ -50,74 +92,55 @@ def check_inputs(cell: Any, inputs: Any, features: Sequence[int | str]) -> None:
 
     In `features` a string names an axis of any size; the last one is the cell's `input_size`.
     """
-    wanted = ", ".join(["*batch", *map(str, features[:-1]), f"input_size={features[-1]}"])
-    start = (
-        f"{type(cell).__name__}: `inputs` (the `sample_input` of `initialize_carry`) must be, at "
-        f"one time step, a floating-point array of shape ({wanted}), got {describe(inputs)}."
-    )
+    owner, name = type(cell).__name__, "sample_input"
+    is_array = hasattr(inputs, "shape") and hasattr(inputs, "dtype")
+    is_floating = is_array and jnp.issubdtype(inputs.dtype, jnp.floating)
+    fits = is_array and inputs.shape[-1:] == features[-1:] and len(inputs.shape) >= len(features)
+    if not (is_floating and fits):
+        kind = ValueError if is_floating else TypeError
+        features = tuple(features)
+        raise fault(kind, owner, wrong_inputs(name, features, inputs), features)
+
+
+def wrong_inputs(
+    name: str, features: tuple[int | str, ...], inputs: Any, leading: Sequence[str] = ("*batch",)
+) -> str:
+    """What is wrong with inputs of `(*leading, *features)`, and what to do about it."""
+    size = features[-1]
+    wanted = ", ".join([*leading, *map(str, features[:-1]), f"input_size={size}"])
+    text = f"`{name}` must be a floating-point array of shape ({wanted}), got {describe(inputs)}. "
     if not (hasattr(inputs, "shape") and hasattr(inputs, "dtype")):
-        raise TypeError(f"{start} Pass a JAX or NumPy array.")
+        return text + _advise_no_array(inputs)
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
-        raise TypeError(
-            f"{start} Cast it first, for example with `.astype(jnp.float32)`; "
-            "tokens want an `eqx.nn.Embedding`."
+        return text + (
+            "Cast it first, for example with `.astype(jnp.float32)`; tokens need an "
+            "`eqx.nn.Embedding`."
         )
-    if len(inputs.shape) < len(features):
-        raise ValueError(f"{start} An axis is missing: add it, for example with `x[..., None]`.")
-    if inputs.shape[-1] != features[-1]:
-        raise ValueError(
-            f"{start} The last axis is wrong: pass {features[-1]} features, or build the cell "
-            f"with `input_size={inputs.shape[-1]}`."
+    shape = inputs.shape
+    if size == 1 and shape[-1:] != (1,):
+        return text + f"If the feature axis is missing, add it: `{name}[..., None]`."
+    num_axes = len(features) + len(leading) - 1
+    if len(shape) < num_axes:
+        where = "The axis of features" if shape[-1:] != (size,) else "Another axis"
+        return text + f"An axis is missing. {where} is not there: reshape the array first."
+    pass_them = f"pass {size} features per step"
+    if len(shape) > num_axes or len(leading) == 1:
+        pass_them += f", or build the cell with `input_size={shape[-1]}`"
+    axis = -len(features) if len(features) > 1 else -2  # where others put channels
+    if (len(features) > 1 or len(shape) > num_axes) and shape[axis:][:1] == (size,):
+        return text + (
+            f"Axis {axis} has that size: if it holds the features, move it last with "
+            f"`jnp.moveaxis({name}, {axis}, -1)`; if not, {pass_them}."
         )
+    return text + f"The last axis is wrong: {pass_them}."
 
 
-def check_carry(owner: str, name: str, carry: PyTree, wanted: PyTree) -> PyTree[Array]:
-    """`carry` with the structure and shapes of `wanted`, promoted to its dtypes where wider.
-
-    Promotion never narrows: a float32 carry for a bfloat16 cell stays float32.
-    """
-    start = (
-        f"{owner}: `{name}` must be {describe_tree(wanted)}, as `initialize_carry` makes it for "
-        f"these inputs, got {describe_tree(carry)}."
-    )
-    if jax.tree.structure(carry) != jax.tree.structure(wanted):
-        raise ValueError(
-            f"{start} The structures differ: pass the carry that this cell returned, or build the "
-            "same structure by hand."
-        )
-
-    def check_leaf(leaf: Any, want: Any) -> Array:
-        if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
-            raise TypeError(f"{start} Its leaves must be JAX or NumPy arrays.")
-        if leaf.shape != want.shape:
-            raise ValueError(
-                f"{start} The shapes differ: a carry has the batch axes of the inputs; broadcast "
-                "it to them, or take it from `initialize_carry`."
-            )
-        if not jnp.issubdtype(want.dtype, jnp.number):  # bools, random keys
-            same_kind = leaf.dtype == want.dtype
-        else:
-            same_kind = jnp.issubdtype(leaf.dtype, jnp.number) and (
-                jnp.issubdtype(leaf.dtype, jnp.inexact) == jnp.issubdtype(want.dtype, jnp.inexact)
-            )
-        if not same_kind:
-            raise TypeError(f"{start} The dtypes differ in kind: cast the carry first.")
-        if leaf.dtype == want.dtype:
-            return jnp.asarray(leaf)
-        return jnp.asarray(leaf).astype(jnp.promote_types(leaf.dtype, want.dtype))
-
-    return jax.tree.map(check_leaf, carry, wanted)
-
-
-def check_parts(owner: str, name: str, carry: Any, number: int, part: str) -> tuple[Any, ...]:
-    """`carry`, checked to be a tuple of so many."""
-    if isinstance(carry, tuple) and len(carry) == number:
-        return carry
-    came = f"a tuple of {len(carry)}" if isinstance(carry, tuple) else type(carry).__name__
-    raise ValueError(
-        f"{owner}: `{name}` must be a tuple of {number}, one carry a {part}, got {came}. Pass "
-        "what the last call returned, or a tuple made by hand."
-    )
+def _advise_no_array(value: Any) -> str:
+    if isinstance(value, tuple | list) and value and all(isinstance(n, int) for n in value):
+        return f"For a shape, pass `jax.ShapeDtypeStruct({tuple(value)}, jnp.float32)`."
+    if isinstance(value, tuple | list) and any(hasattr(part, "shape") for part in value):
+        return "A carry comes before the inputs: `cell(carry, inputs)`."
+    return "Pass a JAX or NumPy array."
 
 
 def check_distinct(owner: str, names: str, cells: Sequence[Any]) -> None:

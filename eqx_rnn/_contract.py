@@ -9,6 +9,23 @@ from jaxtyping import Array, PyTree
 from ._checks import describe, describe_tree
 
 
+def check_contract(
+    cell: Any,
+    inputs: Any,
+    carry: PyTree[Any],
+    gates: tuple[PyTree[Any], ...],
+    new_carry: PyTree[Any],
+    outputs: PyTree[Any],
+) -> None:
+    """Checks the carry before a step of a cell, its gates and its results."""
+    owner, batch = type(cell).__name__, inputs.shape[: len(inputs.shape) - cell.num_feature_dims]
+    check_batch(owner, "the carry", carry, batch)
+    for part, name in zip(gates, ("`project_input`", "`project_hidden`"), strict=False):
+        check_batch(owner, f"the gates of {name}", part, batch)
+    check_new_carry(owner, carry, new_carry)
+    check_batch(owner, "the outputs", outputs, batch)
+
+
 def check_batch(owner: str, name: str, tree: PyTree[Any], batch: tuple[Any, ...]) -> None:
     """Checks that every array has the batch axes in front: broadcasting would mix the rows."""
     for leaf in jax.tree.leaves(tree):

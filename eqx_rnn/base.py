@@ -10,8 +10,12 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ._checks import check_carry, check_link, check_parts, describe_tree
-from ._contract import check_batch, check_new_carry
+from ._carries import check_order, check_parts, check_step
+from ._checks import check_link
+from ._contract import check_contract
+from ._errors import part_of
+from ._gates import add_gates
+from ._structs import carry_struct, output_struct
 
 
 class RNNCellBase(eqx.Module):
@@ -40,7 +44,8 @@ class RNNCellBase(eqx.Module):
 
         **Arguments:**
 
-        - `carry`: what `initialize_carry` or the last step returned.
+        - `carry`: what `initialize_carry` or the last step returned. It comes first, unlike in
+            `eqx.nn`. With equal widths, swapped arguments go unnoticed and give wrong numbers.
         - `inputs`: one time step, of shape `(*batch, *features)`.
         - `key`: for cells with randomness in the step; the others ignore it.
 
@@ -58,7 +63,8 @@ class RNNCellBase(eqx.Module):
 
         - `key`: may be `None` for cells that draw nothing.
         - `sample_input`: one time step of the inputs with its batch axes. Only its shape and
-            dtype are read, so a `jax.ShapeDtypeStruct` serves too.
+            dtype are read, so a `jax.ShapeDtypeStruct` serves too. A whole sequence cannot be
+            detected: its time axis counts as one more batch axis, and the carry has it too.
         """
 
     def begin(
@@ -153,12 +159,12 @@ class FactoredCell(RNNCellBase):
         self, carry: PyTree, inputs: Any, *, key: PRNGKeyArray | None = None
     ) -> tuple[PyTree[Array], PyTree[Array]]:
         """One step: see `RNNCellBase.__call__`."""
-        carry = check_carry(type(self).__name__, "carry", carry, carry_struct(self, inputs))
+        carry = check_step(type(self).__name__, self, carry, inputs, carry_struct)
         inputs = jnp.asarray(inputs)
         cell, carry, restore = self.begin(carry)
         parts = cell.project_input(inputs), cell.project_hidden(carry)
         new_carry, outputs = cell.update(carry, add_gates(*parts), key=key)
-        check_step(self, inputs, carry, parts, new_carry, outputs)
+        check_contract(self, inputs, carry, parts, new_carry, outputs)
         return restore(new_carry), outputs
 
 
@@ -183,12 +189,16 @@ class SequentialCell(RNNCellBase):
     ) -> tuple[tuple[PyTree[Array], ...], PyTree[Array]]:
         """One step: see `RNNCellBase.__call__`."""
         owner = type(self).__name__
+        if isinstance(inputs, tuple | list):
+            check_order(owner, self, carry, inputs, carry_struct)
         carry = check_parts(owner, "carry", carry, len(self.cells), "cell")
         new_carry, outputs = [], inputs
         for k, cell in enumerate(self.cells):
             if k > 0:
                 outputs = check_link(owner, inputs, outputs, self.num_feature_dims, cell)
-            cell_carry, outputs = cell(carry[k], outputs, key=part_of_key(key, self.cells, k))
+            own_key = part_of_key(key, self.cells, k)
+            with part_of(owner, f"cells[{k}]", f"carry[{k}]", is_first=k == 0):
+                cell_carry, outputs = cell(carry[k], outputs, key=own_key)
             new_carry.append(cell_carry)
         return tuple(new_carry), outputs
 
@@ -196,13 +206,13 @@ class SequentialCell(RNNCellBase):
         self, key: PRNGKeyArray | None, sample_input: Any
     ) -> tuple[PyTree[Array], ...]:
         """See `RNNCellBase.initialize_carry`."""
-        carry, sample = [], sample_input
+        owner, dims, carry, sample = type(self).__name__, self.num_feature_dims, [], sample_input
         for k, cell in enumerate(self.cells):
             if k > 0:
                 sample = output_struct(self.cells[k - 1], sample)
-                dims = self.num_feature_dims
-                sample = check_link(type(self).__name__, sample_input, sample, dims, cell)
-            carry.append(cell.initialize_carry(part_of_key(key, self.cells, k), sample))
+                sample = check_link(owner, sample_input, sample, dims, cell)
+            with part_of(owner, f"cells[{k}]", "", is_first=k == 0):
+                carry.append(cell.initialize_carry(part_of_key(key, self.cells, k), sample))
         return tuple(carry)
 
     def begin(
@@ -224,23 +234,6 @@ class SequentialCell(RNNCellBase):
         return self.cells[-1].read_out(carry[-1])
 
 
-def check_step(
-    cell: RNNCellBase,
-    inputs: Any,
-    carry: PyTree[Any],
-    gates: tuple[PyTree[Any], ...],
-    new_carry: PyTree[Any],
-    outputs: PyTree[Any],
-) -> None:
-    """Checks the carry before a step, its gates and its results. Reads shapes and dtypes only."""
-    owner, batch = type(cell).__name__, inputs.shape[: len(inputs.shape) - cell.num_feature_dims]
-    check_batch(owner, "the carry", carry, batch)
-    for part, name in zip(gates, ("`project_input`", "`project_hidden`"), strict=False):
-        check_batch(owner, f"the gates of {name}", part, batch)
-    check_new_carry(owner, carry, new_carry)
-    check_batch(owner, "the outputs", outputs, batch)
-
-
 def part_of_key(key: PRNGKeyArray | None, parts: Sequence[Any], k: int) -> PRNGKeyArray | None:
     """The key of the `k`-th of several parts; none from none."""
     return None if key is None else jr.split(key, len(parts))[k]
@@ -252,52 +245,3 @@ def inner_cells(tree: PyTree) -> list[RNNCellBase]:
     nodes = filter(is_cell, jax.tree.leaves(tree, is_leaf=is_cell))
     found = [cell for node in nodes for cell in inner_cells(node)]
     return found or [tree] if isinstance(tree, RNNCellBase) else found
-
-
-def carry_struct(cell: RNNCellBase, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
-    """Structure, shapes and dtypes of a cell's carry, computing nothing."""
-    return jax.eval_shape(lambda key: cell.initialize_carry(key, sample_input), jax.random.key(0))
-
-
-def output_struct(cell: RNNCellBase, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
-    """Structure, shapes and dtypes of what a cell puts out in a step, computing nothing."""
-    sample = jax.ShapeDtypeStruct(sample_input.shape, sample_input.dtype)
-
-    def step(carry: PyTree[Array], inputs: Array, key: PRNGKeyArray) -> PyTree[Array]:
-        begun, carry, _ = cell.begin(carry, key=key)
-        return begun(carry, inputs, key=key)[1]
-
-    return jax.eval_shape(step, carry_struct(cell, sample), sample, jax.random.key(0))
-
-
-def add_gates(from_input: PyTree[Array], from_hidden: PyTree[Array]) -> PyTree[Array]:
-    """Adds the two parts of a `FactoredCell`'s gates, `None` meaning absent."""
-
-    def add(a: Any, b: Any) -> Any:
-        if a is None or b is None:
-            return b if a is None else a
-        return a + b
-
-    return map_gates(add, from_input, from_hidden)
-
-
-def map_gates(function: Callable[[Any, Any], Any], first: PyTree, second: PyTree) -> PyTree:
-    """`function` of each two leaves of gates; of `None` and a leaf or subtree where one has it."""
-    if first is None or second is None:
-        return function(first, second)
-    parts, tree = _children(first)
-    other_parts, other_tree = _children(second)
-    if tree != other_tree:
-        raise TypeError(
-            "`project_input` and `project_hidden` must return gates of one structure, `None` where "
-            f"one of them has no part, got {describe_tree(first)} and {describe_tree(second)}."
-        )
-    if jax.tree_util.treedef_is_leaf(tree):
-        return function(first, second)
-    return tree.unflatten(
-        [map_gates(function, *pair) for pair in zip(parts, other_parts, strict=True)]
-    )
-
-
-def _children(tree: PyTree) -> tuple[list[Any], Any]:
-    return jax.tree.flatten(tree, is_leaf=lambda node: node is not tree)

@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from ._carries import check_parts
 from ._checks import as_array, check_distinct
+from ._errors import part_of
 from ._functions import Name, as_function
+from ._widths import cell_outputs, input_struct, try_outputs
 from .base import inner_cells
 from .rnn import RNN
 from .sequences import backward_resets, find_axes
@@ -62,6 +65,31 @@ class Bidirectional(eqx.Module):
                 f"Bidirectional: `merge` must be a function of two arrays, None or one of "
                 f"{sorted(MERGES)}, got {self.merge!r}."
             )
+        self._check_widths()
+
+    def _check_widths(self) -> None:
+        rnns = self.forward_rnn, self.backward_rnn
+        forward, backward = map(input_struct, rnns)
+        if forward is not None and backward is not None and forward.shape != backward.shape:
+            raise ValueError(
+                "Bidirectional: `backward_rnn` must take in the same inputs as `forward_rnn`, with "
+                f"input_size={forward.shape[-1]} and num_feature_dims={forward.ndim}, got "
+                f"{backward.shape[-1]} and {backward.ndim}. Build both cells with one size."
+            )
+        if self.merge not in ("sum", "mul", "ave"):
+            return
+        outputs = [try_outputs(rnn.cell, forward, cell_outputs) for rnn in rnns]
+        if None not in outputs and outputs[0].shape != outputs[1].shape:
+            raise ValueError(
+                f"Bidirectional: with merge={self.merge!r}, `forward_rnn` and `backward_rnn` must "
+                f"return equally many features, got {outputs[0].shape[-1]} and "
+                f'{outputs[1].shape[-1]}. Build cells of one size, or pass merge="concat".'
+            )
+
+    def merged(self, forward: PyTree, backward: PyTree) -> PyTree:
+        """The outputs of the two directions, merged."""
+        merge = MERGES[self.merge] if isinstance(self.merge, str) else self.merge
+        return (forward, backward) if merge is None else jax.tree.map(merge, forward, backward)
 
     @property
     def num_feature_dims(self) -> int:
@@ -105,36 +133,31 @@ class Bidirectional(eqx.Module):
         The merged outputs in the order of the inputs (the pair of them if `merge` is `None`);
         with `return_carry`, the pair `((forward carry, backward carry), outputs)`.
         """
-        if initial_carry is not None and not (
-            isinstance(initial_carry, tuple) and len(initial_carry) == 2
-        ):
-            raise ValueError(
-                "Bidirectional: `initial_carry` must be a pair (forward, backward), got "
-                f"{type(initial_carry).__name__}. Pass one carry a direction."
-            )
-        forward_start, backward_start = (None, None) if initial_carry is None else initial_carry
+        starts = (None, None)
+        if initial_carry is not None:
+            starts = check_parts("Bidirectional", "initial_carry", initial_carry, 2, "direction")
         keys = (None, None) if key is None else jr.split(key)
         backward_rnn = dataclasses.replace(self.backward_rnn, reverse=True, keep_order=True)
         ends = None
         if resets is not None:
             inputs = as_array("Bidirectional", "inputs", inputs)
-            axes = find_axes("RNN", inputs, self.num_feature_dims, self.time_major)
-            ends = backward_resets("RNN", resets, seq_lengths, mask, axes, self.check_lengths)
-        (forward_carry, forward), (backward_carry, backward) = (
-            rnn(
-                inputs,
-                initial_carry=carry,
-                seq_lengths=seq_lengths,
-                mask=mask,
-                resets=step_resets,
-                return_carry=return_carry or True,
-                key=direction_key,
-            )
-            for rnn, carry, step_resets, direction_key in (
-                (self.forward_rnn, forward_start, resets, keys[0]),
-                (backward_rnn, backward_start, ends, keys[1]),
-            )
-        )
-        merge = MERGES[self.merge] if isinstance(self.merge, str) else self.merge
-        outputs = (forward, backward) if merge is None else jax.tree.map(merge, forward, backward)
-        return ((forward_carry, backward_carry), outputs) if return_carry else outputs
+            owner = "Bidirectional"
+            axes = find_axes(owner, inputs, self.num_feature_dims, self.time_major)
+            ends = backward_resets(owner, resets, seq_lengths, mask, axes, self.check_lengths)
+        carries, outputs = [], []
+        for k, (rnn, told) in enumerate([(self.forward_rnn, resets), (backward_rnn, ends)]):
+            part = ("forward_rnn", "backward_rnn")[k]
+            with part_of("Bidirectional", part, f"initial_carry[{k}]"):
+                carry, y = rnn(
+                    inputs,
+                    initial_carry=starts[k],
+                    seq_lengths=seq_lengths,
+                    mask=mask,
+                    resets=told,
+                    return_carry=return_carry or True,
+                    key=keys[k],
+                )
+            carries.append(carry)
+            outputs.append(y)
+        merged = self.merged(*outputs)
+        return (tuple(carries), merged) if return_carry else merged

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
+from ._arguments import guard
+from ._checks import as_dtype
 from .base import RNNCellBase
 
 # The signature of `jax.nn.initializers`: `(key, shape, dtype) -> array`.
@@ -24,12 +26,7 @@ def check_options(cell: str, dtype: DTypeLike | None, **sizes: int) -> jnp.dtype
             raise ValueError(f"{cell}: `{name}` must be an integer of at least 1, got {size!r}.")
     if dtype is None:
         return jnp.result_type(float)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(
-            f"{cell}: `dtype` must be a floating-point dtype or None, got {dtype!r}. "
-            "Pass for example `jnp.float32` or `jnp.bfloat16`."
-        )
-    return jnp.dtype(dtype)
+    return as_dtype(cell, dtype)
 
 
 def check_number(cell: str, name: str, number: float | int, *, or_zero: bool = False) -> float:
@@ -98,6 +95,7 @@ def gate_biases(
     return bias
 
 
+@guard
 def chrono(max_steps: int) -> Initializer:
     """Forget biases for memories of 2 to `max_steps` steps: `log(uniform(1, max_steps - 1))`.
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ._checks import as_array, check_carry
+from ._carries import check_carry, check_single
+from ._checks import as_array
 from .base import RNNCellBase, SequentialCell, carry_struct, part_of_key
 from .scan import Steps, scan
 from .sequences import check_steps, find_axes, flip_sequences, valid_steps
@@ -106,6 +107,7 @@ class RNN(eqx.Module):
         **Raises:** `ValueError` or `TypeError` for arguments of a wrong shape or kind, and
         `eqx.EquinoxRuntimeError`, under `jit` too, for lengths outside `[0, time]`.
         """
+        check_single("RNN", self.cell)
         inputs = as_array("RNN", "inputs", inputs)
         axes = find_axes("RNN", inputs, self.cell.num_feature_dims, self.time_major)
         xs = jnp.moveaxis(inputs, axes.time_axis, 0)

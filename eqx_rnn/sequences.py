@@ -7,10 +7,14 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from ._arguments import guard
 from ._checks import as_array, describe
+from ._errors import caller, fault
 from ._exportable import not_exportable
+from .scan import fill_skipped
 
 
+@guard
 def flip_sequences(
     inputs: Any,
     seq_lengths: Any = None,
@@ -67,18 +71,25 @@ def flip_sequences(
 
 
 def as_lengths(
-    owner: str, seq_lengths: Any, batch: tuple[Any, ...], num_steps: Any, check: bool
+    owner: str,
+    seq_lengths: Any,
+    batch: tuple[Any, ...],
+    num_steps: Any,
+    check: bool,
+    advice: str = "",
 ) -> Int[Array, "*batch"]:
     """`seq_lengths` as int32: shape and dtype checked now, the values at run time, or clipped."""
     start = (
-        f"{owner}: `seq_lengths` must be an integer array of shape {batch}, the batch axes of the "
+        f"`seq_lengths` must be an integer array of shape {batch}, the batch axes of the "
         f"inputs, got {describe(seq_lengths)}."
     )
     lengths = as_array(owner, "seq_lengths", seq_lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise TypeError(f"{start} Cast it first, for example with `.astype(jnp.int32)`.")
+        raise fault(
+            TypeError, owner, f"{start} Cast it first, for example with `.astype(jnp.int32)`."
+        )
     if lengths.shape != batch:
-        raise ValueError(f"{start} Pass one length a sequence.")
+        raise fault(ValueError, owner, f"{start} Pass one length per sequence.{advice}")
     wide = lengths.astype(jnp.promote_types(lengths.dtype, jnp.int32))  # int8 has no 300
     if not check:
         return jnp.clip(wide, 0, num_steps).astype(jnp.int32)
@@ -90,8 +101,8 @@ def as_lengths(
     return eqx.error_if(
         not_exportable(wide.astype(jnp.int32), not_exported),
         (wide < 0) | (wide > num_steps),
-        f"{owner}: `seq_lengths` must be between 0 and {num_steps}, the length of the time axis, "
-        "got one outside. Clip the lengths, or pad the inputs to the longest.",
+        f"{caller(owner)}: `seq_lengths` must be between 0 and {num_steps}, the length of the "
+        "time axis, got one outside. Clip the lengths, or pad the inputs to the longest.",
     )
 
 
@@ -107,10 +118,12 @@ def find_axes(owner: str, inputs: Array, num_feature_dims: int, time_major: bool
     """The axes of `(*batch, time, *features)` or, time-major, `(time, *batch, *features)`."""
     num_batch_dims = inputs.ndim - num_feature_dims - 1
     if num_batch_dims < 0:
-        raise ValueError(
-            f"{owner}: `inputs` must have a time axis and, for this cell, {num_feature_dims} "
-            f"feature axes, got {describe(inputs)}. Add the missing axes; for a single step, call "
-            "the cell itself."
+        raise fault(
+            ValueError,
+            owner,
+            f"`inputs` must have a time axis and, for this cell, {num_feature_dims} feature axes, "
+            f"got {describe(inputs)}. Add the missing axes; for a single step, call the cell "
+            "itself.",
         )
     time_axis = 0 if time_major else num_batch_dims
     leading = inputs.shape[: num_batch_dims + 1]
@@ -121,15 +134,26 @@ def check_steps(owner: str, name: str, value: Any, axes: Axes) -> Bool[Array, "t
     """A `mask` or `resets`, checked, with its time axis in front."""
     shape = (*axes.batch[: axes.time_axis], axes.num_steps, *axes.batch[axes.time_axis :])
     start = (
-        f"{owner}: `{name}` must be a bool array of shape {shape}, the batch and time axes of the "
+        f"`{name}` must be a bool array of shape {shape}, the batch and time axes of the "
         f"inputs, got {describe(value)}."
     )
     value = as_array(owner, name, value)
     if value.dtype != jnp.bool_:
-        raise TypeError(f"{start} Compare first, for example `{name} != 0`.")
+        raise fault(TypeError, owner, f"{start} Compare first, for example `{name} != 0`.")
     if value.shape != shape:
-        raise ValueError(f"{start} Pass one value a step of each sequence.")
+        raise fault(ValueError, owner, f"{start} Pass one value per step of each sequence.")
     return jnp.moveaxis(value, axes.time_axis, 0)
+
+
+def _advise_layout(seq_lengths: Any, axes: Axes) -> str:
+    """Says so if lengths do not fit the inputs' layout, but the other one."""
+    if getattr(seq_lengths, "shape", axes.batch) == axes.batch:
+        return ""
+    shape = (*axes.batch[: axes.time_axis], axes.num_steps, *axes.batch[axes.time_axis :])
+    time_major = axes.time_axis == 0
+    if seq_lengths.shape != (shape[:-1] if time_major else shape[1:]):
+        return ""
+    return f" They fit inputs of `time_major={not time_major}`."
 
 
 def valid_steps(
@@ -137,13 +161,17 @@ def valid_steps(
 ) -> tuple[Bool[Array, "time *batch"] | None, Int[Array, "*batch"] | None]:
     """Which steps are valid, time first, and where the last valid one ends; `None` if all are."""
     if seq_lengths is not None and mask is not None:
-        raise ValueError(
-            f"{owner}: `seq_lengths` and `mask` must not both be given. Pass the one that says "
-            "which steps are valid; combine them as `mask & (jnp.arange(time) < lengths)`."
+        raise fault(
+            ValueError,
+            owner,
+            "`seq_lengths` and `mask` must not both be given. Pass the one that says which steps "
+            "are valid; combine them as `mask & (jnp.arange(time) < lengths)`.",
         )
     time = jnp.arange(axes.num_steps).reshape(-1, *len(axes.batch) * (1,))
     if seq_lengths is not None:
-        lengths = as_lengths(owner, seq_lengths, axes.batch, axes.num_steps, check_lengths)
+        advice = _advise_layout(seq_lengths, axes)
+        size = axes.num_steps
+        lengths = as_lengths(owner, seq_lengths, axes.batch, size, check_lengths, advice)
         return time < lengths[None], lengths
     if mask is not None:
         valid = check_steps(owner, "mask", mask, axes)
@@ -173,3 +201,15 @@ def backward_resets(
     valid, _ = valid_steps(owner, seq_lengths, mask, axes, check_lengths)
     ends = episode_ends(starts, valid)
     return jnp.moveaxis(ends, 0, axes.time_axis)
+
+
+def fill_padding(
+    owner: str, inputs: Array, seq_lengths: Any, mask: Any, num_feature_dims: int, time_major: bool
+) -> Array:
+    """`inputs`, at skipped steps those of a valid step."""
+    axes = find_axes(owner, inputs, num_feature_dims, time_major)
+    valid, _ = valid_steps(owner, seq_lengths, mask, axes, check_lengths=False)
+    if valid is None:
+        return inputs
+    steps = fill_skipped(valid, jnp.moveaxis(inputs, axes.time_axis, 0))
+    return jnp.moveaxis(steps, 0, axes.time_axis)

@@ -5,15 +5,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ._checks import as_array, check_distinct, check_link, check_parts, describe, describe_tree
+from ._arguments import check_options_of
+from ._carries import check_parts
+from ._checks import as_array, check_distinct, check_link, describe
+from ._errors import part_of
+from ._layer_widths import add_inputs, check_layers, check_norm, keeps_order
 from .base import RNNCellBase, inner_cells, output_struct, part_of_key
 from .bidirectional import Bidirectional
 from .initializers import check_options, split_key
 from .rnn import RNN
-from .scan import fill_skipped
-from .sequences import backward_resets, find_axes, valid_steps
+from .sequences import backward_resets, fill_padding, find_axes
 
 Norm = eqx.nn.LayerNorm | eqx.nn.RMSNorm
 
@@ -59,6 +62,11 @@ class Stacked(eqx.Module):
         - `norms`: one `eqx.nn.LayerNorm` or `eqx.nn.RMSNorm` less than there are layers, each
             for the last axis of what the layer before it puts out.
         """
+        if not isinstance(layers, list | tuple):
+            raise TypeError(
+                f"Stacked: `layers` must be a list or tuple of layers, got {describe(layers)}. Put "
+                "them into a list, also if there is one: `Stacked([layer])`."
+            )
         if len(layers) == 0:
             raise ValueError("Stacked: `layers` must be one layer or more, got none. Pass some.")
         for k, layer in enumerate(layers):
@@ -75,7 +83,7 @@ class Stacked(eqx.Module):
             )
         for k, layer in enumerate(layers):
             last = k == len(layers) - 1
-            if not _keeps_order(layer) and (not last or (residual and k > 0)):
+            if not keeps_order(layer) and (not last or (residual and k > 0)):
                 raise ValueError(
                     f"Stacked: `layers[{k}]` must put out its steps in the order of its inputs, "
                     "got reverse=True, keep_order=False. Build it with `keep_order=True`."
@@ -90,6 +98,7 @@ class Stacked(eqx.Module):
                 f"Stacked: `norms` must be one between each two of the {len(layers)} layers, got "
                 f"{len(norms)}. Pass {len(layers) - 1}."
             )
+        check_layers(layers, residual, norms)
         self.layers = tuple(layers)
         self.norms = None if norms is None else tuple(norms)
         self.dropout = None if dropout == 0 else eqx.nn.Dropout(dropout)
@@ -125,6 +134,13 @@ class Stacked(eqx.Module):
         - `time_major`: see `RNN`.
         - `key`: a `jax.random.key` for the initial weights.
         """
+        if isinstance(cell, RNNCellBase):
+            name = type(cell).__name__
+            raise TypeError(
+                f"Stacked.create: `cell` must be a cell's class, got a cell, {name}. Pass "
+                f"`{name}` itself, or stack cells that exist: `Stacked([RNN(a), RNN(b)])`."
+            )
+        check_options_of(cls.create, "Stacked.create", cell, cell_options)
         check_options("Stacked.create", None, num_layers=num_layers)
         layers, norms, size = [], [], input_size
         for k, layer_key in enumerate(split_key("Stacked.create", key, num_layers)):
@@ -182,7 +198,10 @@ class Stacked(eqx.Module):
         """
         starts = len(self.layers) * (None,)
         if initial_carry is not None:
-            starts = check_parts("Stacked", "initial_carry", initial_carry, len(starts), "layer")
+            directions = sum(1 + isinstance(layer, Bidirectional) for layer in self.layers)
+            starts = check_parts(
+                "Stacked", "initial_carry", initial_carry, len(starts), "layer", directions
+            )
         inputs = outputs = as_array("Stacked", "inputs", inputs)
         carries = []
         for k, layer in enumerate(self.layers):
@@ -191,49 +210,36 @@ class Stacked(eqx.Module):
             below = outputs
             if k > 0:
                 below = check_link("Stacked", inputs, outputs, self.num_feature_dims, layer)
-                valid = None
-                if self.norms is not None and not (seq_lengths is None and mask is None):
-                    axes = find_axes("Stacked", below, self.num_feature_dims, self.time_major)
-                    valid, _ = valid_steps("Stacked", seq_lengths, mask, axes, self.check_lengths)
-                outputs = self._between(k, below, valid, drop_key)
+                if self.norms is not None:  # zeros may have no finite derivative
+                    fill = seq_lengths, mask, self.num_feature_dims, self.time_major
+                    outputs = fill_padding("Stacked", below, *fill)
+                outputs = self._between(k, outputs, drop_key)
             told = resets
             if resets is not None and isinstance(layer, RNN) and layer.reverse:
-                axes = find_axes("RNN", outputs, layer.num_feature_dims, layer.time_major)
-                told = backward_resets("RNN", resets, seq_lengths, mask, axes, self.check_lengths)
-            carry, outputs = layer(
-                outputs,
-                initial_carry=starts[k],
-                seq_lengths=seq_lengths,
-                mask=mask,
-                resets=told,
-                return_carry=return_carry or True,
-                key=layer_key,
-            )
+                axes = find_axes("Stacked", outputs, layer.num_feature_dims, layer.time_major)
+                told = backward_resets(
+                    "Stacked", resets, seq_lengths, mask, axes, self.check_lengths
+                )
+            with part_of("Stacked", f"layers[{k}]", f"initial_carry[{k}]", is_first=k == 0):
+                carry, outputs = layer(
+                    outputs,
+                    initial_carry=starts[k],
+                    seq_lengths=seq_lengths,
+                    mask=mask,
+                    resets=told,
+                    return_carry=return_carry or True,
+                    key=layer_key,
+                )
             if k > 0 and self.residual:
-                outputs = _add(k, outputs, below)
+                outputs = add_inputs(k, outputs, below)
             carries.append(carry)
         return (tuple(carries), outputs) if return_carry else outputs
 
-    def _between(
-        self,
-        k: int,
-        outputs: Array,
-        valid: Bool[Array, "time *batch"] | None,
-        key: PRNGKeyArray | None,
-    ) -> Array:
+    def _between(self, k: int, outputs: Array, key: PRNGKeyArray | None) -> Array:
         """From the outputs of one layer to the inputs of the `k`-th, the next."""
         if self.norms is not None:
             norm = self.norms[k - 1]
-            if norm.shape != outputs.shape[-1:]:
-                raise ValueError(
-                    f"Stacked: `norms[{k - 1}]` must be for {outputs.shape[-1]} features, those of "
-                    f"`layers[{k - 1}]`, got {norm.shape}. Build it with that size."
-                )
-            if valid is not None:
-                # A norm of the zeros in the padding may have no finite derivative.
-                time_axis = 0 if self.time_major else valid.ndim - 1
-                steps = fill_skipped(valid, jnp.moveaxis(outputs, time_axis, 0))
-                outputs = jnp.moveaxis(steps, 0, time_axis)
+            check_norm(k - 1, norm, outputs)
             outputs = jnp.vectorize(norm, signature="(n)->(n)")(outputs)
         if self.dropout is not None:
             if key is None and not self.dropout.inference:
@@ -244,22 +250,6 @@ class Stacked(eqx.Module):
                 )
             outputs = self.dropout(outputs, key=key)
         return outputs
-
-
-def _add(k: int, outputs: Any, inputs: Array) -> Array:
-    if not isinstance(outputs, jax.Array) or outputs.shape != inputs.shape:
-        raise ValueError(
-            f"Stacked: with `residual`, `layers[{k}]` must put out the shape that it takes in, "
-            f"{describe_tree(inputs)}, got {describe_tree(outputs)}. Make the layers equally wide, "
-            "or leave out `residual`."
-        )
-    return outputs + inputs
-
-
-def _keeps_order(layer: RNN | Bidirectional | Stacked) -> bool:
-    if isinstance(layer, Stacked):
-        return _keeps_order(layer.layers[-1])
-    return not isinstance(layer, RNN) or layer.keep_order or not layer.reverse
 
 
 def _output_size(cell: RNNCellBase, input_size: int) -> int:

@@ -26,6 +26,7 @@ class Case:
     make: Callable[..., eqx_rnn.RNNCellBase]
     oracle: Callable[[Any, list, np.ndarray], tuple[list, np.ndarray]]
     features: tuple[int, ...] = (3,)
+    call: tuple = ()  # the class of the cell, with its arguments by position and by name
 
     def cell(self, dtype: Any = jnp.float64, seed: int = 0) -> Any:
         """The cell with random distinct weights, biases too."""
@@ -57,9 +58,8 @@ def weights(cell: Any) -> types.SimpleNamespace:
 
 
 def row(name, oracle, cell_type, *args, features=(3,), **options) -> Case:
-    return Case(
-        name, lambda **extra: cell_type(*args, **options, **extra), oracle, features=features
-    )
+    make = lambda **extra: cell_type(*args, **options, **extra)
+    return Case(name, make, oracle, features, (cell_type, args, options))
 
 
 CELLS = [

@@ -226,13 +226,14 @@ def test_no_steps(options, stacked):
         cell = eqx_rnn.StackedCell([cell, eqx_rnn.LSTMCell(4, 5, key=jax.random.key(1))])
     inputs = jnp.zeros((2, 0, 3), jnp.float32)
     start = random_like(cell.initialize_carry(None, inputs.sum(1)), 1)
-    rnn, none = eqx_rnn.RNN(cell, **options), np.zeros((2, 0), bool)
+    none = np.zeros((2, 0), bool)
     for steps in ({}, {"seq_lengths": np.array([0, 0])}, {"mask": none, "resets": none}):
-        run = lambda x, steps=steps: rnn(x, initial_carry=start, return_carry=True, **steps)
-        final, outputs = run(inputs)
+        given = dict(initial_carry=start, return_carry=True) | steps
+        run = lambda cell, given=given: eqx_rnn.RNN(cell, **options)(inputs, **given)
+        final, outputs = run(cell)
         assert_close(final, start)
         assert outputs.shape == (2, 0, 5 if stacked else 4)
-        gradient = eqx.filter_grad(lambda cell: jnp.sum(run(inputs)[1]))(cell)
+        gradient = eqx.filter_grad(lambda cell, run=run: jnp.sum(run(cell)[1]))(cell)
         jax.tree.map(lambda g: np.testing.assert_array_equal(g, 0), gradient)
 
 

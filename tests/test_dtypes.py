@@ -129,5 +129,5 @@ def test_a_carry_of_another_kind_is_an_error():
             carry, outputs = super().update(carry, gates)
             return carry._replace(cell=jnp.zeros(carry.cell.shape, int)), outputs
 
-    with pytest.raises(TypeError, match="Counts: a step must return a carry.*differ in kind"):
+    with pytest.raises(TypeError, match=r"Counts: a step must return a carry.*differ in kind"):
         eqx_rnn.RNN(Counts(WEIGHT))(X)

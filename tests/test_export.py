@@ -204,7 +204,7 @@ def test_lengths_that_are_checked_cannot_be_exported():
     case = BY_NAME["gru"]
     xs = case.inputs(2, 4)
     checked = jax.jit(lambda xs, lengths: eqx_rnn.RNN(case.cell())(xs, seq_lengths=lengths))
-    with pytest.raises(ValueError, match="RNN: `seq_lengths` cannot be .*`check_lengths=False`"):
+    with pytest.raises(ValueError, match=r"RNN: `seq_lengths` cannot be .*`check_lengths=False`"):
         export.export(checked)(xs, LENGTHS)
     rnn = eqx_rnn.RNN(case.cell(), check_lengths=False)
     outside, inside = np.array([9, -2], np.int8), np.array([4, 0])

@@ -9,6 +9,8 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._errors import fault
+
 Padding = str | Sequence[tuple[int, int]]
 
 
@@ -97,9 +99,11 @@ def state_shape(cell: Any, sample_input: Any) -> tuple[int, ...]:
         jax.ShapeDtypeStruct(weight.shape, weight.dtype),
     )
     if 0 in gates.shape:
-        raise ValueError(
-            f"{type(cell).__name__}: `inputs` must have spatial axes that the kernel fits in, got "
-            f"{space} for kernel_size={cell.kernel_size}, dilation={cell.dilation}, padding="
-            f'{cell.padding!r}. Pass larger inputs, or build the cell with padding="SAME".'
+        raise fault(
+            ValueError,
+            type(cell).__name__,
+            f"`sample_input` must have spatial axes that the kernel fits in, got {space} for "
+            f"kernel_size={cell.kernel_size}, dilation={cell.dilation}, padding={cell.padding!r}. "
+            'Pass larger inputs, or build the cell with padding="SAME".',
         )
     return (*gates.shape[:-1], cell.hidden_size)

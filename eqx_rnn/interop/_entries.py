@@ -87,6 +87,11 @@ class Entries:
                 f"{self.names}: pass all weights of the layer."
             )
         shape = self.left[name].shape
+        if 0 in shape:
+            raise ValueError(
+                f"{self.owner}: `{self.prefix}{name}` must have shape {axes} with sizes of at "
+                f"least 1, got {shape}. A layer without units has no counterpart here."
+            )
         if len(shape) != len(wanted) or any(
             isinstance(want, int) and size != want for size, want in zip(shape, wanted, strict=True)
         ):

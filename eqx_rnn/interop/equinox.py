@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import DTypeLike
 
+from .._arguments import guard
 from ..base import RNNCellBase
 from ..cells import GRUCell, LSTMCell
 from ._entries import Entries, build, check_options, check_type
@@ -14,6 +15,7 @@ from ._entries import Entries, build, check_options, check_type
 NAMES = ("weight_ih", "weight_hh", "bias", "bias_n")
 
 
+@guard
 def from_equinox(cell: Any, *, dtype: DTypeLike | None = None) -> RNNCellBase:
     """Our cell with the weights of an `eqx.nn.LSTMCell` or `eqx.nn.GRUCell`.
 
@@ -41,6 +43,7 @@ def from_equinox(cell: Any, *, dtype: DTypeLike | None = None) -> RNNCellBase:
     return build(LSTMCell if is_lstm else GRUCell, size, hidden, weights=arrays)
 
 
+@guard
 def to_equinox(cell: Any) -> Any:
     """The `eqx.nn.LSTMCell` or `eqx.nn.GRUCell` that computes what `cell` does.
 

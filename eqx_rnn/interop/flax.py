@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import DTypeLike
 
+from .._arguments import guard
 from ..base import RNNCellBase
 from ..cells import ConvLSTMCell, GRUCell, LSTMCell, MGUCell, SimpleCell
 from ._entries import (
@@ -57,6 +58,7 @@ def _layers(cell: str, nnx: bool) -> tuple[list[str], list[str]]:
     return of_input, [f"h{gate}" for gate in GATES[cell]]
 
 
+@guard
 def from_flax(
     params: Mapping[str, Any],
     cell: str,
@@ -158,6 +160,7 @@ def _from_conv(entries: Entries) -> ConvLSTMCell:
     return build(ConvLSTMCell, weight_ih.shape[1], hidden, sizes, weights=arrays)
 
 
+@guard
 def to_flax(
     cell: Any, flax_cell: str, *, nnx: bool = False, use_bias: bool = True
 ) -> dict[str, dict[str, Weights]]:

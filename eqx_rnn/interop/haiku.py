@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import DTypeLike
 
+from .._arguments import guard
 from ..base import RNNCellBase
 from ..cells import ConvLSTMCell, GRUCell, LSTMCell, SimpleCell
 from ._entries import (
@@ -37,6 +38,7 @@ PARTS = {
 TYPES = {LSTMCell: "LSTM", GRUCell: "GRU", SimpleCell: "VanillaRNN", ConvLSTMCell: "ConvLSTM"}
 
 
+@guard
 def from_haiku(
     params: Mapping[str, Mapping[str, Any]],
     cell: str,
@@ -157,6 +159,7 @@ def _from_conv(entries: Entries) -> ConvLSTMCell:
     return build(ConvLSTMCell, arrays["weight_ih"].shape[1], hidden, sizes, weights=arrays)
 
 
+@guard
 def to_haiku(
     cell: Any, *, prefix: str | None = None, double_bias: bool = True
 ) -> dict[str, dict[str, Weights]]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import DTypeLike
 
+from .._arguments import guard
 from ..base import RNNCellBase
 from ..cells import ConvLSTMCell, GRUCell, LSTMCell, SimpleCell
 from ._activations import KERAS, find_activation
@@ -37,6 +38,7 @@ CUDNN = {layer: kind for layer, (kind, *_) in LAYERS.items()}
 CELLS = (*ORDERS, *CONVOLUTIONS, *CUDNN)
 
 
+@guard
 def from_keras(
     weights: Sequence[Any],
     cell: str,
@@ -185,6 +187,7 @@ def _from_conv(
     )
 
 
+@guard
 def to_keras(cell: Any, layer: str | None = None) -> list[Weights]:
     """What a Keras layer's `set_weights` takes.
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import DTypeLike
 
+from .._arguments import guard
 from .._functions import as_function, plain
 from ..base import RNNCellBase
 from ..bidirectional import Bidirectional
@@ -35,6 +36,7 @@ DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RN
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 
 
+@guard
 def from_onnx(
     W: Any,
     R: Any,
@@ -149,6 +151,7 @@ def _read_cell(
     return build(make, weight.shape[1], recurrent.shape[1], weights=arrays, **options)
 
 
+@guard
 def to_onnx(module: Any) -> tuple[str, dict[str, Weights], dict[str, Any]]:
     """The operator, its inputs `W`, `R`, `B`, `P` by name, and its attributes.
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import DTypeLike
 
+from .._arguments import guard
 from .._functions import is_part
 from ..base import RNNCellBase
 from ..bidirectional import Bidirectional
@@ -33,6 +34,7 @@ TYPES = {4: LSTMCell, 3: GRUCell, 1: SimpleCell}
 NONLINEARITIES = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
+@guard
 def from_torch(
     state_dict: Mapping[str, Any],
     *,
@@ -152,6 +154,7 @@ def _read_cell(
     return build(TYPES[num_gates], size, hidden, weights=arrays, **options)
 
 
+@guard
 def to_torch(module: Any) -> dict[str, Weights]:
     """The state dict, as NumPy arrays, of the torch module that computes what `module` does.
 

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import DTypeLike
 
+from .._arguments import guard
 from .._checks import describe_tree
 from ..cells import LSTMCarry
 from ._entries import as_weights, concatenate, write
 
 
+@guard
 def from_torch_state(
     h_n: Any, c_n: Any = None, *, bidirectional: bool = False, dtype: DTypeLike | None = None
 ) -> tuple[Any, ...]:
@@ -21,7 +23,8 @@ def from_torch_state(
     **Arguments:**
 
     - `h_n`, `c_n`: of shape `(layers*directions, *batch, size)`; `c_n` is an LSTM's.
-    - `bidirectional`: whether there are two directions, which the shapes do not show.
+    - `bidirectional`: whether there are two directions. The shapes here do not show it; a
+        `Stacked` that gets the state of two directions without it raises an error.
     - `dtype`: what to cast to; `None` keeps the arrays' own.
 
     (A cell's state is no such stack: `LSTMCarry(h, c)`, or `h` itself.)
@@ -33,7 +36,7 @@ def from_torch_state(
             "`state = (h_n, c_n)`."
         )
     h_n = as_weights(owner, "h_n", h_n, dtype)
-    if h_n.ndim < 2:
+    if h_n.ndim < 2 or len(h_n) == 0:
         raise ValueError(
             f"{owner}: `h_n` must have shape (layers*directions, *batch, size), got {h_n.shape}. "
             "A cell's state needs no function: pass `LSTMCarry(h, c)`, or `h` itself."
@@ -56,6 +59,7 @@ def from_torch_state(
     return tuple(zip(parts[::2], parts[1::2], strict=True))
 
 
+@guard
 def torch_state(carry: Any) -> Any:
     """torch's `(h_n, c_n)`, or `h_n` alone without LSTMs, from the carry of a `Stacked`.
 

@@ -10,7 +10,7 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from ..base import add_gates, map_gates
+from .._gates import add_gates, map_gates
 from ._chunks import join
 from ._forward import Saved, through_a_chunk
 from ._harmless import Harmless

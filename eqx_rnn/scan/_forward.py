@@ -7,7 +7,7 @@ import jax
 import jax.lax as lax
 from jaxtyping import Array, PyTree
 
-from ..base import add_gates
+from .._gates import add_gates
 from ._chunks import join
 from ._run import Arguments, Fixed, Run
 from ._select import select

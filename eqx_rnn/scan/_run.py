@@ -11,8 +11,9 @@ from jax.core import Tracer
 from jax.extend.core import Literal
 from jaxtyping import Array, PyTree
 
-from .._contract import keep_dtypes, widen
-from ..base import FactoredCell, add_gates, check_step, map_gates
+from .._contract import check_contract, keep_dtypes, widen
+from .._gates import add_gates, map_gates
+from ..base import FactoredCell
 from ._chunks import chunk_size, pieces
 from ._harmless import Harmless
 from ._hoist import Hoisted, hoist
@@ -97,7 +98,7 @@ class Run:
         traced.append(trace(self.update, self.weights, self.carry, self.gates, self.drawn))
         update, (new_carry, self.outputs) = traced[-1]
         gates = self.from_input, self.from_hidden
-        check_step(cell, self.input, self.carry, gates, new_carry, self.outputs)
+        check_contract(cell, self.input, self.carry, gates, new_carry, self.outputs)
         self.dtypes = widen(self.carry, new_carry)
 
         ends = [None if isinstance(v, Literal) else v for v in update.jaxpr.outvars]

@@ -6,8 +6,8 @@ import jax
 import jax.lax as lax
 from jaxtyping import Array, PyTree
 
-from .._contract import dtypes_of, keep_dtypes, widen
-from ..base import RNNCellBase, check_step
+from .._contract import check_contract, dtypes_of, keep_dtypes, widen
+from ..base import RNNCellBase
 from ._chunks import join, pieces
 from ._harmless import Harmless
 from ._select import select
@@ -67,7 +67,7 @@ def _settle(cell: RNNCellBase, carry: PyTree[Array], inputs: Array, steps: Steps
     x, key = jax.tree.map(one, (inputs, steps.keys))
     while True:
         new_carry, outputs = jax.eval_shape(lambda c, x, k: cell(c, x, key=k), carry, x, key)
-        check_step(cell, x, carry, (), new_carry, outputs)
+        check_contract(cell, x, carry, (), new_carry, outputs)
         dtypes = widen(carry, new_carry)
         if dtypes == dtypes_of(carry):
             return carry

@@ -3,7 +3,8 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._checks import describe, describe_tree
-from ..base import RNNCellBase
+from .._widths import input_struct, try_outputs
+from ..base import RNNCellBase, output_struct
 from ._wrapper import Wrapper, project_hidden, project_input, update
 
 
@@ -31,6 +32,12 @@ class Residual(Wrapper):
 
     cell: RNNCellBase
 
+    def __check_init__(self):
+        inputs = input_struct(self.cell)
+        outputs = try_outputs(self.cell, inputs, output_struct)
+        if inputs is not None and outputs is not None:
+            _check_outputs(outputs, inputs)
+
     def project_input(self, inputs: Any) -> PyTree[Array]:
         return ResidualGates(project_input(self.cell, inputs), inputs)
 
@@ -42,17 +49,20 @@ class Residual(Wrapper):
         self, carry: PyTree[Array], gates: ResidualGates, *, key: PRNGKeyArray | None = None
     ) -> tuple[PyTree[Array], Array]:
         carry, outputs = update(self.cell, carry, gates.cell, key)
-        inputs = gates.inputs
-        if getattr(outputs, "shape", None) != inputs.shape:
-            raise ValueError(
-                "Residual: `cell` must put out one array of the shape of its inputs, "
-                f"{describe(inputs)}, got {describe_tree(outputs)}. Build it with as many "
-                "features out as in, or project the inputs first."
-            )
-        return carry, outputs + inputs
+        _check_outputs(outputs, gates.inputs)
+        return carry, outputs + gates.inputs
 
     def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
         raise NotImplementedError(
             "The outputs of `Residual` hold the inputs, so they do not follow from its carry: put "
             "`Residual` outside, for example `Residual(Zoneout(cell))`."
+        )
+
+
+def _check_outputs(outputs: Any, inputs: Any) -> None:
+    if getattr(outputs, "shape", None) != inputs.shape:
+        raise ValueError(
+            "Residual: `cell` must return one array of the shape of its inputs, "
+            f"{describe(inputs)}, got {describe_tree(outputs)}. Build it with as many features "
+            "out as in, or project the inputs first."
         )

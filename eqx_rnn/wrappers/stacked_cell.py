@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 
 from .._checks import check_distinct
+from .._widths import check_widths
 from ..base import RNNCellBase, SequentialCell, inner_cells
 
 
@@ -32,4 +33,5 @@ class StackedCell(SequentialCell):
         if len(cells) == 0:
             raise ValueError("StackedCell: `cells` must be one cell or more, got none. Pass some.")
         check_distinct("StackedCell", "`cells`", inner_cells(tuple(cells)))
+        check_widths("StackedCell", "cells", cells)
         self.cells = tuple(cells)
