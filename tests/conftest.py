@@ -4,8 +4,11 @@ import pathlib
 
 import jax
 import jaxlib
+import pytest
 
-jax.config.update("jax_enable_x64", True)
+pytest.register_assert_rewrite("helpers")  # otherwise `python -O` leaves its asserts out
+if "JAX_ENABLE_X64" not in os.environ:
+    jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 8)  # for the tests of a batch that is spread
 
 # Most of the suite's time is XLA compiling small programs that run once. Without optimising, with
