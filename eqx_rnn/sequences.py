@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from ._checks import as_array, describe
+from ._dtypes import widest
 
 
 def flip_sequences(
@@ -75,7 +76,7 @@ def check_lengths(
         raise TypeError(f"{start} Cast it first, for example with `.astype(jnp.int32)`.")
     if lengths.shape != batch:
         raise ValueError(f"{start} Pass one length a sequence.")
-    wide = lengths.astype(jnp.promote_types(lengths.dtype, jnp.int32))  # int8 has no 300
+    wide = lengths.astype(widest(lengths.dtype, jnp.int32))  # int8 has no 300
     return eqx.error_if(
         wide.astype(jnp.int32),
         (wide < 0) | (wide > num_steps),
