@@ -13,6 +13,7 @@ from . import _typecheck as _typecheck
 _checked = [m.name for m in iter_modules(__path__, "eqx_rnn.") if m.name != "eqx_rnn.scan"]
 
 with install_import_hook(_checked, "eqx_rnn._typecheck.typecheck"):
+    from . import _export as _export
     from . import interop as interop
     from .base import FactoredCell as FactoredCell
     from .base import RNNCellBase as RNNCellBase

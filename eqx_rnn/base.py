@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ._checks import check_carry, check_link, check_parts
+from ._checks import check_carry, check_link, check_parts, describe_tree
+from ._contract import check_batch, check_new_carry
 
 
 class RNNCellBase(eqx.Module):
@@ -70,8 +71,8 @@ class RNNCellBase(eqx.Module):
             carry = restore(carry)
 
         `RNN` calls it before the first step. Without need for it, as in most cells, this is the
-        cell and the carry as they are: it is the one method of the contract with a default. A
-        cell that holds cells passes it on to them. Begun twice is begun once.
+        cell and the carry as they are, which is the default. A cell that holds cells passes it
+        on to them. Begun twice is begun once.
 
         **Arguments:**
 
@@ -85,6 +86,26 @@ class RNNCellBase(eqx.Module):
         """
         return self, carry, lambda carry: carry
 
+    def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
+        """The outputs of a step as a function of its new carry.
+
+            carry, outputs = cell(carry, inputs)
+            outputs == cell.read_out(carry)
+
+        `Zoneout`, which changes the new carry, reads the outputs of the changed carry. `None`
+        stands for outputs that do not follow from the new carry alone, or for such a part of them:
+        `return {"hidden": carry.hidden, "attention": None}`. They stay as the step returns them.
+
+        The default raises `NotImplementedError`: the cell does not say. Unlike a special value, an
+        exception is never mistaken for outputs, and names the cell through all cells around it.
+        """
+        name = type(self).__name__
+        raise NotImplementedError(
+            f"Write `read_out` in {name}, the outputs of a step as a function of its new carry: "
+            "for example `def read_out(self, carry): return carry` if the outputs are the carry, "
+            "with `None` for outputs that do not follow from the carry alone."
+        )
+
 
 class FactoredCell(RNNCellBase):
     """A cell whose step is a sum of an input part and a hidden part, then a cheap update.
@@ -92,8 +113,8 @@ class FactoredCell(RNNCellBase):
         gates         = project_input(inputs) + project_hidden(carry)
         carry, outputs = update(carry, gates)
 
-    `gates` is one array, or a `NamedTuple` of arrays. The two parts are added leaf by leaf; a
-    leaf that only one of them has is `None` in the other.
+    `gates` is one array or a PyTree of arrays, such as a `NamedTuple` or a dict. The two parts are
+    added leaf by leaf; a leaf that only one of them has is `None` in the other.
 
     Splitting a step this way lets `RNN` project the inputs of many steps at once. Implement the
     three methods; `__call__` composes them and is final.
@@ -135,9 +156,10 @@ class FactoredCell(RNNCellBase):
         carry = check_carry(type(self).__name__, "carry", carry, carry_struct(self, inputs))
         inputs = jnp.asarray(inputs)
         cell, carry, restore = self.begin(carry)
-        gates = add_gates(cell.project_input(inputs), cell.project_hidden(carry))
-        carry, outputs = cell.update(carry, gates, key=key)
-        return restore(carry), outputs
+        parts = cell.project_input(inputs), cell.project_hidden(carry)
+        new_carry, outputs = cell.update(carry, add_gates(*parts), key=key)
+        check_step(self, inputs, carry, parts, new_carry, outputs)
+        return restore(new_carry), outputs
 
 
 class SequentialCell(RNNCellBase):
@@ -196,6 +218,28 @@ class SequentialCell(RNNCellBase):
         restore = lambda carry: tuple(r(c) for r, c in zip(restores, carry, strict=True))
         return eqx.tree_at(lambda cell: cell.cells, self, cells), carries, restore
 
+    def read_out(self, carry: Any) -> PyTree[Array]:
+        """See `RNNCellBase.read_out`."""
+        carry = check_parts(type(self).__name__, "carry", carry, len(self.cells), "cell")
+        return self.cells[-1].read_out(carry[-1])
+
+
+def check_step(
+    cell: RNNCellBase,
+    inputs: Any,
+    carry: PyTree[Any],
+    gates: tuple[PyTree[Any], ...],
+    new_carry: PyTree[Any],
+    outputs: PyTree[Any],
+) -> None:
+    """Checks the carry before a step, its gates and its results. Reads shapes and dtypes only."""
+    owner, batch = type(cell).__name__, inputs.shape[: len(inputs.shape) - cell.num_feature_dims]
+    check_batch(owner, "the carry", carry, batch)
+    for part, name in zip(gates, ("`project_input`", "`project_hidden`"), strict=False):
+        check_batch(owner, f"the gates of {name}", part, batch)
+    check_new_carry(owner, carry, new_carry)
+    check_batch(owner, "the outputs", outputs, batch)
+
 
 def part_of_key(key: PRNGKeyArray | None, parts: Sequence[Any], k: int) -> PRNGKeyArray | None:
     """The key of the `k`-th of several parts; none from none."""
@@ -228,15 +272,32 @@ def output_struct(cell: RNNCellBase, sample_input: Any) -> PyTree[jax.ShapeDtype
 
 def add_gates(from_input: PyTree[Array], from_hidden: PyTree[Array]) -> PyTree[Array]:
     """Adds the two parts of a `FactoredCell`'s gates, `None` meaning absent."""
-    if from_input is None:
-        return from_hidden
-    if from_hidden is None:
-        return from_input
-    if isinstance(from_input, tuple):
-        if type(from_input) is not type(from_hidden):
-            raise TypeError(
-                "`project_input` and `project_hidden` must return gates of one type, got "
-                f"{type(from_input).__name__} and {type(from_hidden).__name__}."
-            )
-        return type(from_input)(*map(add_gates, from_input, from_hidden))
-    return from_input + from_hidden
+
+    def add(a: Any, b: Any) -> Any:
+        if a is None or b is None:
+            return b if a is None else a
+        return a + b
+
+    return map_gates(add, from_input, from_hidden)
+
+
+def map_gates(function: Callable[[Any, Any], Any], first: PyTree, second: PyTree) -> PyTree:
+    """`function` of each two leaves of gates; of `None` and a leaf or subtree where one has it."""
+    if first is None or second is None:
+        return function(first, second)
+    parts, tree = _children(first)
+    other_parts, other_tree = _children(second)
+    if tree != other_tree:
+        raise TypeError(
+            "`project_input` and `project_hidden` must return gates of one structure, `None` where "
+            f"one of them has no part, got {describe_tree(first)} and {describe_tree(second)}."
+        )
+    if jax.tree_util.treedef_is_leaf(tree):
+        return function(first, second)
+    return tree.unflatten(
+        [map_gates(function, *pair) for pair in zip(parts, other_parts, strict=True)]
+    )
+
+
+def _children(tree: PyTree) -> tuple[list[Any], Any]:
+    return jax.tree.flatten(tree, is_leaf=lambda node: node is not tree)

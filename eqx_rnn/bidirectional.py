@@ -65,6 +65,11 @@ class Bidirectional(eqx.Module):
         """Whether the time axis comes first."""
         return self.forward_rnn.time_major
 
+    @property
+    def check_lengths(self) -> bool:
+        """Whether lengths outside the time axis raise an error: see `RNN`."""
+        return self.forward_rnn.check_lengths and self.backward_rnn.check_lengths
+
     @jax.named_scope("eqx_rnn.Bidirectional")
     def __call__(
         self,
@@ -106,7 +111,7 @@ class Bidirectional(eqx.Module):
         if resets is not None:
             inputs = as_array("Bidirectional", "inputs", inputs)
             axes = find_axes("RNN", inputs, self.num_feature_dims, self.time_major)
-            ends = backward_resets("RNN", resets, seq_lengths, mask, axes)
+            ends = backward_resets("RNN", resets, seq_lengths, mask, axes, self.check_lengths)
         (forward_carry, forward), (backward_carry, backward) = (
             rnn(
                 inputs,

@@ -9,7 +9,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ._checks import as_array, check_carry
 from .base import RNNCellBase, SequentialCell, carry_struct, part_of_key
-from .scan import Steps, scan, select
+from .scan import Steps, scan
 from .sequences import check_steps, find_axes, flip_sequences, valid_steps
 
 
@@ -35,6 +35,8 @@ class RNN(eqx.Module):
     - `truncate`: after how many steps gradients are cut (truncated back-propagation through
         time). The values are the same; what a step receives from an earlier piece counts as
         given.
+    - `check_lengths`: whether lengths outside `[0, time]` raise an error, under `jit` too. If not,
+        they are clipped, which is faster and can be exported by `jax.export`.
 
     **Source:** the proposal "Refactor RNNCellBase" (FLIP 3099) of Flax, whose names these are.
     """
@@ -46,6 +48,7 @@ class RNN(eqx.Module):
     unroll: int = eqx.field(static=True, default=1, kw_only=True)
     checkpoint: bool | int = eqx.field(static=True, default=False, kw_only=True)
     truncate: int | None = eqx.field(static=True, default=None, kw_only=True)
+    check_lengths: bool = eqx.field(static=True, default=True, kw_only=True)
 
     def __check_init__(self):
         for name in ("unroll", "checkpoint", "truncate"):
@@ -106,10 +109,7 @@ class RNN(eqx.Module):
         inputs = as_array("RNN", "inputs", inputs)
         axes = find_axes("RNN", inputs, self.cell.num_feature_dims, self.time_major)
         xs = jnp.moveaxis(inputs, axes.time_axis, 0)
-        mask, lengths = valid_steps("RNN", seq_lengths, mask, axes)
-        if mask is not None:
-            # Zeros in the padding: a NaN there would reach the gradients through 0 * NaN.
-            xs = select(mask, xs, jnp.zeros_like(xs))
+        mask, lengths = valid_steps("RNN", seq_lengths, mask, axes, self.check_lengths)
         if resets is not None:
             resets = check_steps("RNN", "resets", resets, axes)
 
@@ -126,7 +126,8 @@ class RNN(eqx.Module):
         keys = None if step_key is None else jr.split(step_key, axes.num_steps)
         checkpoint = self.checkpoint
         if isinstance(checkpoint, bool):
-            checkpoint = max(1, math.isqrt(axes.num_steps)) if checkpoint else None
+            size = math.isqrt(axes.num_steps) if isinstance(axes.num_steps, int) else 1
+            checkpoint = max(1, size) if checkpoint else None
         carry, (carries, outputs) = run_cell(
             cell,
             carry,
@@ -145,7 +146,11 @@ class RNN(eqx.Module):
         results = carries, outputs
         if self.reverse and not self.keep_order:
             flip = lambda y: flip_sequences(
-                y, lengths, num_batch_dims=len(axes.batch), time_major=True
+                y,
+                lengths,
+                num_batch_dims=len(axes.batch),
+                time_major=True,
+                check_lengths=False,  # they are by now
             )
             results = jax.tree.map(flip, results)
         carries, outputs = jax.tree.map(lambda y: jnp.moveaxis(y, 0, axes.time_axis), results)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Int
 
 from ._checks import as_array, describe
 from ._dtypes import widest
+from ._exportable import not_exportable
 
 
 def flip_sequences(
@@ -17,6 +18,7 @@ def flip_sequences(
     *,
     num_batch_dims: int | None = None,
     time_major: bool = False,
+    check_lengths: bool = True,
 ) -> Array:
     """Reverses sequences in time; with `seq_lengths`, each within its length.
 
@@ -33,6 +35,7 @@ def flip_sequences(
     - `num_batch_dims`: how many batch axes there are. `seq_lengths` tells; without them, it is
         needed unless `time_major`.
     - `time_major`: whether time comes first.
+    - `check_lengths`: see `RNN`.
     """
     inputs = as_array("flip_sequences", "inputs", inputs)
     if seq_lengths is None:
@@ -56,17 +59,18 @@ def flip_sequences(
             f"`seq_lengths`, got {describe(inputs)} and {describe(seq_lengths)}."
         )
     xs = jnp.moveaxis(inputs, time_axis, 0)
-    lengths = check_lengths("flip_sequences", seq_lengths, xs.shape[1 : ndim + 1], xs.shape[0])
-    time = jnp.arange(xs.shape[0]).reshape(-1, *ndim * (1,))
+    batch, num_steps = xs.shape[1 : ndim + 1], xs.shape[0]
+    lengths = as_lengths("flip_sequences", seq_lengths, batch, num_steps, check_lengths)
+    time = jnp.arange(xs.shape[0], dtype=jnp.int32).reshape(-1, *ndim * (1,))
     source = jnp.where(time < lengths, lengths - 1 - time, time)
     source = source.reshape(source.shape + (1,) * (xs.ndim - source.ndim))
     return jnp.moveaxis(jnp.take_along_axis(xs, source, 0), 0, time_axis)
 
 
-def check_lengths(
-    owner: str, seq_lengths: Any, batch: tuple[int, ...], num_steps: int
+def as_lengths(
+    owner: str, seq_lengths: Any, batch: tuple[Any, ...], num_steps: Any, check: bool
 ) -> Int[Array, "*batch"]:
-    """`seq_lengths` as int32, checked: shape and dtype now, the values at run time."""
+    """`seq_lengths` as int32: shape and dtype checked now, the values at run time, or clipped."""
     start = (
         f"{owner}: `seq_lengths` must be an integer array of shape {batch}, the batch axes of the "
         f"inputs, got {describe(seq_lengths)}."
@@ -77,8 +81,15 @@ def check_lengths(
     if lengths.shape != batch:
         raise ValueError(f"{start} Pass one length a sequence.")
     wide = lengths.astype(widest(lengths.dtype, jnp.int32))  # int8 has no 300
+    if not check:
+        return jnp.clip(wide, 0, num_steps).astype(jnp.int32)
+    not_exported = (
+        f"{owner}: `seq_lengths` cannot be checked in an exported function, because an error that "
+        "depends on values needs Python. Build the layer with `check_lengths=False`: lengths are "
+        "then clipped to the time axis."
+    )
     return eqx.error_if(
-        wide.astype(jnp.int32),
+        not_exportable(wide.astype(jnp.int32), not_exported),
         (wide < 0) | (wide > num_steps),
         f"{owner}: `seq_lengths` must be between 0 and {num_steps}, the length of the time axis, "
         "got one outside. Clip the lengths, or pad the inputs to the longest.",
@@ -89,8 +100,8 @@ class Axes(NamedTuple):
     """Which axes of an array of sequences mean what."""
 
     time_axis: int
-    num_steps: int
-    batch: tuple[int, ...]
+    num_steps: Any  # an integer, or a symbolic dimension of an export, as each of `batch`
+    batch: tuple[Any, ...]
 
 
 def find_axes(owner: str, inputs: Array, num_feature_dims: int, time_major: bool) -> Axes:
@@ -123,7 +134,7 @@ def check_steps(owner: str, name: str, value: Any, axes: Axes) -> Bool[Array, "t
 
 
 def valid_steps(
-    owner: str, seq_lengths: Any, mask: Any, axes: Axes
+    owner: str, seq_lengths: Any, mask: Any, axes: Axes, check_lengths: bool
 ) -> tuple[Bool[Array, "time *batch"] | None, Int[Array, "*batch"] | None]:
     """Which steps are valid, time first, and where the last valid one ends; `None` if all are."""
     if seq_lengths is not None and mask is not None:
@@ -131,9 +142,9 @@ def valid_steps(
             f"{owner}: `seq_lengths` and `mask` must not both be given. Pass the one that says "
             "which steps are valid; combine them as `mask & (jnp.arange(time) < lengths)`."
         )
-    time = jnp.arange(axes.num_steps).reshape(-1, *len(axes.batch) * (1,))
+    time = jnp.arange(axes.num_steps, dtype=jnp.int32).reshape(-1, *len(axes.batch) * (1,))
     if seq_lengths is not None:
-        lengths = check_lengths(owner, seq_lengths, axes.batch, axes.num_steps)
+        lengths = as_lengths(owner, seq_lengths, axes.batch, axes.num_steps, check_lengths)
         return time < lengths, lengths
     if mask is not None:
         valid = check_steps(owner, "mask", mask, axes)
@@ -156,9 +167,10 @@ def episode_ends(
 
 
 def backward_resets(
-    owner: str, resets: Any, seq_lengths: Any, mask: Any, axes: Axes
+    owner: str, resets: Any, seq_lengths: Any, mask: Any, axes: Axes, check_lengths: bool
 ) -> Bool[Array, "*batch_and_time"]:
     """From the first steps of episodes, what `RNN(reverse=True)` wants: the last ones."""
     starts = check_steps(owner, "resets", resets, axes)
-    ends = episode_ends(starts, valid_steps(owner, seq_lengths, mask, axes)[0])
+    valid, _ = valid_steps(owner, seq_lengths, mask, axes, check_lengths)
+    ends = episode_ends(starts, valid)
     return jnp.moveaxis(ends, 0, axes.time_axis)

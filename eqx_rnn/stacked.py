@@ -5,14 +5,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from ._checks import as_array, check_distinct, check_link, check_parts, describe, describe_tree
 from .base import RNNCellBase, inner_cells, output_struct, part_of_key
 from .bidirectional import Bidirectional
 from .initializers import check_options, split_key
 from .rnn import RNN
-from .sequences import backward_resets, find_axes
+from .scan import fill_skipped
+from .sequences import backward_resets, find_axes, valid_steps
 
 Norm = eqx.nn.LayerNorm | eqx.nn.RMSNorm
 
@@ -148,6 +149,11 @@ class Stacked(eqx.Module):
         """Whether the time axis comes first."""
         return self.layers[0].time_major
 
+    @property
+    def check_lengths(self) -> bool:
+        """Whether lengths outside the time axis raise an error: see `RNN`."""
+        return all(layer.check_lengths for layer in self.layers)
+
     @jax.named_scope("eqx_rnn.Stacked")
     def __call__(
         self,
@@ -185,11 +191,15 @@ class Stacked(eqx.Module):
             below = outputs
             if k > 0:
                 below = check_link("Stacked", inputs, outputs, self.num_feature_dims, layer)
-                outputs = self._between(k, below, drop_key)
+                valid = None
+                if self.norms is not None and not (seq_lengths is None and mask is None):
+                    axes = find_axes("Stacked", below, self.num_feature_dims, self.time_major)
+                    valid, _ = valid_steps("Stacked", seq_lengths, mask, axes, self.check_lengths)
+                outputs = self._between(k, below, valid, drop_key)
             told = resets
             if resets is not None and isinstance(layer, RNN) and layer.reverse:
                 axes = find_axes("RNN", outputs, layer.num_feature_dims, layer.time_major)
-                told = backward_resets("RNN", resets, seq_lengths, mask, axes)
+                told = backward_resets("RNN", resets, seq_lengths, mask, axes, self.check_lengths)
             carry, outputs = layer(
                 outputs,
                 initial_carry=starts[k],
@@ -204,7 +214,13 @@ class Stacked(eqx.Module):
             carries.append(carry)
         return (tuple(carries), outputs) if return_carry else outputs
 
-    def _between(self, k: int, outputs: Array, key: PRNGKeyArray | None) -> Array:
+    def _between(
+        self,
+        k: int,
+        outputs: Array,
+        valid: Bool[Array, "time *batch"] | None,
+        key: PRNGKeyArray | None,
+    ) -> Array:
         """From the outputs of one layer to the inputs of the `k`-th, the next."""
         if self.norms is not None:
             norm = self.norms[k - 1]
@@ -213,6 +229,11 @@ class Stacked(eqx.Module):
                     f"Stacked: `norms[{k - 1}]` must be for {outputs.shape[-1]} features, those of "
                     f"`layers[{k - 1}]`, got {norm.shape}. Build it with that size."
                 )
+            if valid is not None:
+                # A norm of the zeros in the padding may have no finite derivative.
+                time_axis = 0 if self.time_major else valid.ndim - 1
+                steps = fill_skipped(valid, jnp.moveaxis(outputs, time_axis, 0))
+                outputs = jnp.moveaxis(steps, 0, time_axis)
             outputs = jnp.vectorize(norm, signature="(n)->(n)")(outputs)
         if self.dropout is not None:
             if key is None and not self.dropout.inference:

@@ -15,11 +15,14 @@ from helpers import random_like
 import eqx_rnn
 from eqx_rnn.scan import Steps, _run, factored, plain
 from eqx_rnn.scan._forward import forward
+from eqx_rnn.scan._harmless import harmless
 
 EXACT = dict(rtol=1e-10, atol=1e-10)
 assert_close = functools.partial(helpers.assert_close, **EXACT)
 BATCH = (3,)
-OPTIONS = {"reverse": False, "unroll": 1, "checkpoint": None, "all_carries": False}
+OF_A_RUN = {"reverse": False, "unroll": 1, "checkpoint": None, "all_carries": False}
+OPTIONS = OF_A_RUN | {"safe": None}
+NO_STEPS = Steps(None, None, None)
 BY_NAME = {case.name: case for case in CASES}
 
 
@@ -54,7 +57,11 @@ class Problem:
         def run(engine):
             def call(parameters, carry, inputs, initial):
                 cell = eqx.combine(parameters, static)
-                return engine.scan(cell, carry, inputs, initial, steps, **(OPTIONS | options))
+                chosen = OPTIONS | options
+                if steps.valid is not None:
+                    row = steps.valid, steps.resets, chosen["reverse"]
+                    chosen["safe"] = harmless(*row, carry, inputs, initial)
+                return engine.scan(cell, carry, inputs, initial, steps, **chosen)
 
             return call
 
@@ -174,7 +181,7 @@ def test_vmap_of_gradients(case):
 def test_the_engine_applies(case):
     """What runs here is not the plain scan on both sides, but where a cell has no hidden part."""
     cell, carry, _ = case.cell().begin(case.carry(case.cell(), *BATCH))
-    run = _run.Run(cell, carry, case.inputs(11, *BATCH), None, **OPTIONS)
+    run = _run.Run(cell, carry, case.inputs(11, *BATCH), NO_STEPS, **OF_A_RUN)
     assert run.applies == (not case.name.endswith("-plain"))
 
 
@@ -192,10 +199,10 @@ def test_gates_are_kept_only_if_carries_do_not_say_enough(cell, kept):
     cell = cell(5, 7, key=jax.random.key(0))
     inputs = jnp.zeros((11, 3, 5))
     carry = cell.initialize_carry(None, inputs[0])
-    run = _run.Run(cell, carry, inputs, None, **OPTIONS)
+    run = _run.Run(cell, carry, inputs, NO_STEPS, **OF_A_RUN)
     parameters, constants = run.take_apart(cell)
     arguments = _run.Arguments(parameters, carry, inputs, None)
-    fixed = _run.Fixed(constants, Steps(None, None, None))
+    fixed = _run.Fixed(constants, NO_STEPS, None)
     _, saved = forward(run, arguments, fixed, save=True)
     assert all((piece.gates is not None) == kept for piece in saved)
 

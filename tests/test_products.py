@@ -15,7 +15,7 @@ from eqx_rnn.scan import Steps, factored, plain
 from eqx_rnn.scan._hoist import hoist
 from eqx_rnn.scan._products import evaluate
 
-OPTIONS = {"reverse": False, "unroll": 1, "checkpoint": None, "all_carries": False}
+OPTIONS = {"safe": None, "reverse": False, "unroll": 1, "checkpoint": None, "all_carries": False}
 
 # On one thread as `rows @ weight`.
 MORE_THREADS = [((96,), (64, 256)), ((8, 12), (64, 256))]

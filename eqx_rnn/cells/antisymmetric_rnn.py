@@ -153,3 +153,6 @@ class AntisymmetricRNNCell(FactoredCell):
             change = self.gate_activation(gates.z) * change
         hidden = carry + self.epsilon * change
         return hidden, hidden
+
+    def read_out(self, carry: Hidden) -> Hidden:
+        return carry

@@ -165,3 +165,6 @@ class ConvGRUCell(FactoredCell):
             n = self.activation(gates.n_x + convolve(r * carry, w_n))
         hidden = (1 - z) * n + z * carry
         return hidden, hidden
+
+    def read_out(self, carry: Hidden) -> Hidden:
+        return carry

@@ -144,3 +144,6 @@ class ConvLSTMCell(FactoredCell):
         cell = f * carry.cell + i * g
         hidden = o * tanh(cell)
         return LSTMCarry(hidden, cell), hidden
+
+    def read_out(self, carry: LSTMCarry) -> Output:
+        return carry.hidden

@@ -135,3 +135,6 @@ class CoRNNCell(FactoredCell):
         z = z + self.dt * (self.activation(gates) - self.gamma * y - self.epsilon * z)
         y = y + self.dt * z
         return CoRNNCarry(y, z), y
+
+    def read_out(self, carry: CoRNNCarry) -> Hidden:
+        return carry.hidden

@@ -148,12 +148,14 @@ class CTRNNCell(FactoredCell):
         return gates if self.bias is None else gates + self.bias
 
     def project_hidden(self, carry: Hidden) -> Hidden:
-        rates = carry if self.state == "rate" else self.activation(carry)
-        return rates @ self.weight_hh.T
+        return self.read_out(carry) @ self.weight_hh.T
 
     def update(
         self, carry: Hidden, gates: Hidden, *, key: PRNGKeyArray | None = None
     ) -> tuple[Hidden, Hidden]:
         target = self.activation(gates) if self.state == "rate" else gates
         hidden = carry + self.dt / self.tau * (target - carry)
-        return hidden, hidden if self.state == "rate" else self.activation(hidden)
+        return hidden, self.read_out(hidden)
+
+    def read_out(self, carry: Hidden) -> Hidden:
+        return carry if self.state == "rate" else self.activation(carry)

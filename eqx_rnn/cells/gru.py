@@ -147,3 +147,6 @@ class GRUCell(FactoredCell):
             n = self.activation(gates.n_x + (r * carry) @ w_n.T)
         hidden = (1 - z) * n + z * carry
         return hidden, hidden
+
+    def read_out(self, carry: Hidden) -> Hidden:
+        return carry

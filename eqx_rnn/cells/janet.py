@@ -134,3 +134,6 @@ class JANETCell(FactoredCell):
         sigmoid = self.gate_activation
         hidden = sigmoid(s) * carry + (1 - sigmoid(s - self.beta)) * n
         return hidden, hidden
+
+    def read_out(self, carry: Hidden) -> Hidden:
+        return carry

@@ -150,6 +150,9 @@ class LayerNormGRUCell(FactoredCell):
         hidden = (1 - z) * n + z * carry
         return hidden, hidden
 
+    def read_out(self, carry: Hidden) -> Hidden:
+        return carry
+
     def _split(self, rows: Float[Array, "*batch stacked"]) -> tuple[Array, Array]:
         """Those of r and z, and those of n."""
         rz, n = jnp.split(rows, [2 * self.hidden_size], axis=-1)

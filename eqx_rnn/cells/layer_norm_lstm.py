@@ -156,3 +156,6 @@ class LayerNormLSTMCell(FactoredCell):
         seen = self.gain_c * normalize(cell, self.eps)
         hidden = o * tanh(seen if self.bias_c is None else seen + self.bias_c)
         return LSTMCarry(hidden, cell), hidden
+
+    def read_out(self, carry: LSTMCarry) -> Hidden:
+        return carry.hidden

@@ -140,3 +140,6 @@ class LEMCell(FactoredCell):
         z = (1 - s) * z + s * self.activation(gates.z)
         y = (1 - t) * y + t * self.activation(gates.y + z @ self.weight_zh.T)
         return LEMCarry(y, z), y
+
+    def read_out(self, carry: LEMCarry) -> Hidden:
+        return carry.hidden

@@ -152,3 +152,6 @@ class LSTMCell(FactoredCell):
         if self.weight_hr is not None:
             hidden = hidden @ self.weight_hr.T
         return LSTMCarry(hidden, cell), hidden
+
+    def read_out(self, carry: LSTMCarry) -> Output:
+        return carry.hidden

@@ -144,3 +144,6 @@ class MGUCell(FactoredCell):
         n = self.activation(gates.n_x + (f * gates.n_h if self.reset_gate else gates.n_h))
         hidden = (1 - f) * n + f * carry
         return hidden, hidden
+
+    def read_out(self, carry: Hidden) -> Hidden:
+        return carry

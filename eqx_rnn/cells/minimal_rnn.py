@@ -123,3 +123,6 @@ class MinimalRNNCell(FactoredCell):
         u = self.gate_activation(gates.u)
         hidden = u * carry + (1 - u) * gates.z
         return hidden, hidden
+
+    def read_out(self, carry: Hidden) -> Hidden:
+        return carry

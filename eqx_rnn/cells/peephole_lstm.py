@@ -148,3 +148,6 @@ class PeepholeLSTMCell(FactoredCell):
         o = self.gate_activation(gates.o + p_o * cell)
         hidden = o * self.activation(cell)
         return LSTMCarry(hidden, cell), hidden
+
+    def read_out(self, carry: LSTMCarry) -> Hidden:
+        return carry.hidden

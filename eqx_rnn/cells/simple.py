@@ -109,3 +109,6 @@ class SimpleCell(FactoredCell):
     ) -> tuple[Hidden, Hidden]:
         hidden = self.activation(gates + carry if self.residual else gates)
         return hidden, hidden
+
+    def read_out(self, carry: Hidden) -> Hidden:
+        return carry

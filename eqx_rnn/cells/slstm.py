@@ -206,3 +206,6 @@ class SLSTMCell(FactoredCell):
         n = keep * n + take
         hidden = self.gate_activation(gates.o) * c / n
         return SLSTMCarry(hidden, SLSTMMemory(c, n, stabiliser)), hidden
+
+    def read_out(self, carry: SLSTMCarry) -> Hidden:
+        return carry.hidden

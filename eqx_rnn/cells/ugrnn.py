@@ -120,3 +120,6 @@ class UGRNNCell(FactoredCell):
         g, n = activate(gates, self.gate_activation, self.activation)
         hidden = g * carry + (1 - g) * n
         return hidden, hidden
+
+    def read_out(self, carry: Hidden) -> Hidden:
+        return carry

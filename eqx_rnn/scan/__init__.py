@@ -10,7 +10,9 @@ from jaxtyping import Array, PyTree
 
 from ..base import FactoredCell, RNNCellBase
 from . import factored, plain
-from ._chunks import join, pieces
+from ._chunks import is_known, join, pieces
+from ._harmless import fill_skipped as fill_skipped
+from ._harmless import harmless
 from ._select import select as select
 from ._steps import Steps as Steps
 from ._types import align
@@ -45,6 +47,10 @@ def scan(
     Compiled here, so that a call outside `jax.jit` does not compile anew each time.
     """
     cell, carry, inputs, initial, steps = align(cell, carry, inputs, initial, steps)
+    safe = None
+    if steps.valid is not None and inputs.shape[0] != 0:
+        safe = harmless(steps.valid, steps.resets, reverse, carry, inputs, initial)
+        inputs = select(steps.valid, inputs, jnp.broadcast_to(safe.inputs, inputs.shape))
     engine = factored if isinstance(cell, FactoredCell) else plain
 
     def run(carry: PyTree[Array], inputs: Array, steps: Steps):
@@ -54,14 +60,20 @@ def scan(
             inputs,
             initial,
             steps,
+            safe=safe,
             reverse=reverse,
-            unroll=unroll,
+            unroll=unroll if is_known(inputs.shape[0]) else 1,
             checkpoint=checkpoint,
             all_carries=all_carries,
         )
 
-    if truncate is None or inputs.shape[0] == 0:
+    num_steps = inputs.shape[0]
+    if truncate is None or num_steps == 0:
         return run(carry, inputs, steps)
+    if not is_known(num_steps):
+        time = jnp.arange(num_steps)
+        done = num_steps - 1 - time if reverse else time
+        return run(carry, inputs, steps._replace(cuts=(done % truncate == 0) & (done > 0)))
 
     def piece_of_time(state: Any, xs: Any):
         is_first, carry = state
@@ -70,7 +82,7 @@ def scan(
         return (jnp.asarray(False), carry), results
 
     state, results = (jnp.asarray(True), carry), []
-    for piece in pieces(inputs.shape[0], truncate, reverse):
+    for piece in pieces(num_steps, truncate, reverse):
         xs = piece.cut((inputs, steps))
         state, result = lax.scan(piece_of_time, state, xs, reverse=reverse)
         results.append(jax.tree.map(piece.flatten, result))

@@ -10,8 +10,10 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ..base import add_gates, map_gates
 from ._chunks import join
 from ._forward import Saved, through_a_chunk
+from ._harmless import Harmless
 from ._hoist import Hoisted
 from ._run import Arguments, Fixed, Run
 from ._select import select
@@ -30,20 +32,21 @@ def backward(
     A cotangent that is `None` is zero; of the arguments, `wanted` tells whose are asked for.
     """
     parameters, _, inputs, initial = arguments
-    constants, steps = fixed
+    constants, steps, safe = fixed
     d_carry, d_carries, d_outputs = cotangents
     weights = parameters + constants
     zeros = lambda a, w: jnp.zeros_like(a) if w else None
     d_carry = fill(d_carry, run.carry)
     d_parameters = jax.tree.map(zeros, parameters, wanted.parameters)
     d_initial = jax.tree.map(zeros, initial, wanted.initial)
+    safe_gates_or_new = None if safe is None else of_harmless(run, weights, safe)
     d_inputs = []
     for piece, kept in reversed(list(zip(run.pieces, saved, strict=True))):
         parts = Parts(run, weights, wanted.parameters, piece.size)
         advance = None
         if run.checkpoint is not None:
             advance = through_a_chunk(run, weights, initial, piece.size)
-        go_back = back_through_a_chunk(run, parts, initial, wanted.inputs)
+        go_back = back_through_a_chunk(run, parts, initial, safe_gates_or_new, wanted.inputs)
 
         def chunk(state: Any, xs: Any, advance: Any = advance, go_back: Callable = go_back):
             x, steps, (edge, carries, gates, drawn), d_carries, d_outputs = xs
@@ -52,9 +55,12 @@ def backward(
             starts = shift(edge, carries, run.reverse)
             if steps.resets is not None:
                 starts = jax.vmap(lambda r, c: select(r, initial, c))(steps.resets, starts)
+            gates_or_new = carries if run.restore else gates
+            if safe is not None:
+                starts = jax.vmap(lambda v, c: select(v, c, safe.carry))(steps.valid, starts)
             steps = steps._replace(keys=None)
-            around = (starts, carries) if run.restore else (starts, gates)
-            return go_back(state, x, (*around, steps, drawn, d_carries, d_outputs))
+            needs = starts, gates_or_new, steps, drawn, d_carries, d_outputs
+            return go_back(state, x, needs)
 
         xs = *piece.cut((inputs, steps)), kept, *piece.cut((d_carries, d_outputs))
         state = d_carry, d_initial, parts.zeros
@@ -63,6 +69,16 @@ def backward(
         d_inputs.append(jax.tree.map(piece.flatten, d_x))
         d_parameters = add(d_parameters, parts.pull(totals))
     return Arguments(d_parameters, d_carry, join(d_inputs, not run.reverse), d_initial)
+
+
+def of_harmless(run: Run, weights: list[Array], safe: Harmless) -> PyTree[Array]:
+    """The gates of a step that is computed from a harmless place, or its new carry."""
+    from_input = run.project_input(weights, safe.inputs)
+    gates = add_gates(from_input, run.project_hidden(weights, safe.carry))
+    if not run.restore:
+        return gates
+    drawn = None if run.drawn is None else []  # `restore` is `None` if a skipped step draws
+    return run.update(weights, safe.carry, gates, drawn)[0]
 
 
 class Part:
@@ -128,7 +144,9 @@ class Parts:
         return [sum(d[i] for d in pulled) if w else None for i, w in enumerate(self.wanted)]
 
 
-def back_through_a_chunk(run: Run, parts: Parts, initial: Any, inputs_wanted: bool) -> Callable:
+def back_through_a_chunk(
+    run: Run, parts: Parts, initial: Any, safe_gates_or_new: Any, inputs_wanted: bool
+) -> Callable:
     """`(state, inputs, what its steps need) -> (state, cotangent of the inputs)`.
 
     The state: the cotangent of the carry, that of the initial carry and those of the parameters.
@@ -136,10 +154,12 @@ def back_through_a_chunk(run: Run, parts: Parts, initial: Any, inputs_wanted: bo
 
     def step(state: Any, xs: Any):
         d_new, d_initial, total = state
-        start, gates_or_new, (valid, reset, _), drawn, d_carry, d_output = xs
+        start, gates_or_new, (valid, reset, *_), drawn, d_carry, d_output = xs
         d_new = add(d_new, d_carry)
         d_held = None if valid is None else select(~valid, d_new, 0)
         d_new, d_output = select(valid, (d_new, d_output), 0)
+        if safe_gates_or_new is not None:
+            gates_or_new = select(valid, gates_or_new, safe_gates_or_new)
 
         d_results = d_new, fill(d_output, run.outputs)
         if run.restore:
@@ -206,8 +226,4 @@ def fill(cotangents: PyTree[Array | None], like: PyTree[Any]) -> PyTree[Array]:
 
 def part_of(d_gates: Any, part: Any) -> Any:
     """The cotangent of one of the two parts whose sum the gates are."""
-    if part is None:
-        return None
-    if isinstance(part, tuple):
-        return type(part)(*map(part_of, d_gates, part))
-    return d_gates.astype(part.dtype)
+    return map_gates(lambda d, p: None if p is None else d.astype(p.dtype), d_gates, part)

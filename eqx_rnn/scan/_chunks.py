@@ -1,6 +1,6 @@
 """Time cut into chunks of equal length, and what is left over."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +30,18 @@ class Piece(NamedTuple):
         return jax.tree.map(lambda a: a.reshape(self.number * self.size, *a.shape[2:]), tree)
 
 
+def is_known(*sizes: Any) -> bool:
+    """Whether sizes are numbers and not symbolic dimensions, which compare to nothing."""
+    return all(isinstance(size, int) for size in sizes)
+
+
 def pieces(num_steps: int, size: int, reverse: bool) -> list[Piece]:
-    """Chunks that make up the time axis, in the order of processing; the last may be shorter."""
+    """Chunks that make up the time axis, in the order of processing; the last may be shorter.
+
+    A time axis of a symbolic length, as `jax.export` has it, is one chunk.
+    """
+    if not is_known(num_steps):
+        return [Piece(0, 1, num_steps)]
     number, rest = divmod(num_steps, size)
     whole = Piece(rest if reverse else 0, number, size)
     remainder = Piece(0 if reverse else number * size, 1, rest)
@@ -55,6 +65,8 @@ def chunk_size(num_steps: int, step_bytes: int, weight_bytes: int) -> int:
     more than a fraction of the time axis, so that a chunk's buffers are small beside what is kept
     of all steps. A size near that which leaves no remainder is taken, if there is one.
     """
+    if not is_known(num_steps, step_bytes, weight_bytes):
+        return LONGEST
     most = max(LONGEST, num_steps // 5)
     chunk_bytes = max(CACHE_BYTES, weight_bytes // 4)
     target = min(max(chunk_bytes // max(step_bytes, 1), SHORTEST), most)

@@ -41,14 +41,14 @@ def convolution(inputs: Any, kernel: Any, params: dict[str, Any]) -> Array:
     shape, kernel_shape = inputs.shape, kernel.shape  # no arrays in what stays in a jaxpr
     output = jax.eval_shape(convolve, inputs, kernel)
 
-    def of_inputs(kernel: Array, inputs: Array) -> list[Array]:
-        return [convolve(inputs, kernel)]
+    def of_inputs(kernel: Sequence[Array], inputs: Sequence[Array]) -> list[Array]:
+        return [convolve(inputs[0], kernel[0])]
 
     def to_inputs(kernel: Sequence[Array], d_outputs: Sequence[Any]) -> list[Array]:
         return [_to_inputs(kernel[0], d_outputs[0], shape, params)]
 
-    def of_kernel(inputs: Array, kernel: Array) -> list[Array]:
-        return linear(of_inputs, to_inputs, [kernel], [inputs], [output])
+    def of_kernel(inputs: Sequence[Array], kernel: Sequence[Array]) -> list[Array]:
+        return linear(of_inputs, to_inputs, kernel, inputs, [output])
 
     def to_kernel(inputs: Sequence[Array], d_outputs: Sequence[Any]) -> list[Array]:
         patches = _patches(inputs[0], kernel_shape[:-2], output.shape[1:-1], params)

@@ -20,6 +20,8 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ._chunks import is_known
+
 
 def times(rows: Any, weight: Any, axis: int, precision: Any) -> Array:
     """The sum over the last axis of `rows` and an axis of `weight`, which has two.
@@ -55,6 +57,8 @@ def times(rows: Any, weight: Any, axis: int, precision: Any) -> Array:
 
 def _is_one_task(rows: Any, weight: Any) -> bool:
     m, (k, n) = math.prod(rows.shape[:-1]), weight.shape
+    if not is_known(m, k, n):
+        return False
     is_one = (m + n) * k < 82_000 and n >= 2 * k
     return rows.dtype == jnp.float32 and is_one and m * n * k > 1_500_000
 
@@ -62,6 +66,8 @@ def _is_one_task(rows: Any, weight: Any) -> bool:
 def wants_weight_first(rows: Any, weight: Any, axis: int) -> bool:
     """Whether copying the weight would take most of the time. Reads shapes and dtypes only."""
     m, k, n = math.prod(rows.shape[:-1]), weight.shape[axis], weight.shape[1 - axis]
+    if not is_known(m, k, n):
+        return False
     least = 2**20 if n > k else 2**18  # the more there is to turn, the less is gained
     is_small_batch = 3 <= m < 64 and 2**13 * m < n * k
     is_large_weight = n * k >= least and m * n * k >= 8 * least

@@ -33,7 +33,7 @@ def forward(
 ) -> tuple[Any, list[Saved | None]]:
     """`((final carry, (carries, outputs)), what is saved)`."""
     parameters, carry, inputs, initial = arguments
-    constants, steps = fixed
+    constants, steps, _ = fixed
     keep = save and run.checkpoint is None
     # Outputs that are part of carries that are kept anyway.
     copies = run.copies if keep else len(run.copies) * [None]
@@ -79,7 +79,7 @@ def through_a_chunk(run: Run, weights: list[Array], initial: Any, size: int) -> 
     update = ready("update")
 
     def step(carry: PyTree[Array], xs: Any):
-        from_input, (valid, reset, _), drawn = xs
+        from_input, (valid, reset, *_), drawn = xs
         start = carry if reset is None else select(reset, initial, carry)
         gates = add_gates(from_input, project_hidden(start))
         new_carry, outputs = update(start, gates, drawn)

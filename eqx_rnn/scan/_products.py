@@ -103,14 +103,14 @@ def _product(rows: Any, weight: Any, params: dict[str, Any]) -> Array:
     dot = functools.partial(lax.dot_general, precision=precision)
     output = jax.eval_shape(lambda a, b: dot(a, b, params["dimension_numbers"]), rows, weight)
 
-    def of_rows(weight: Any, rows: Any) -> list[Array]:
-        return [times(rows, weight, axis, precision)]
+    def of_rows(weight: Sequence[Any], rows: Sequence[Any]) -> list[Array]:
+        return [times(rows[0], weight[0], axis, precision)]
 
     def to_rows(weight: Sequence[Array], d_outputs: Sequence[Any]) -> list[Array]:
         return [times(d_outputs[0], weight[0], 1 - axis, precision)]
 
-    def of_weight(rows: Any, weight: Any) -> list[Array]:
-        return linear(of_rows, to_rows, [weight], [rows], [output])
+    def of_weight(rows: Sequence[Any], weight: Sequence[Any]) -> list[Array]:
+        return linear(of_rows, to_rows, weight, rows, [output])
 
     def to_weight(rows: Sequence[Array], d_outputs: Sequence[Any]) -> list[Array]:
         pair = (rows[0], d_outputs[0]) if axis == 0 else (d_outputs[0], rows[0])

@@ -1,6 +1,7 @@
 """What the forward and the backward pass of a factored run share."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,8 +11,10 @@ from jax.core import Tracer
 from jax.extend.core import Literal
 from jaxtyping import Array, PyTree
 
-from ..base import FactoredCell, add_gates
+from .._contract import keep_dtypes, widen
+from ..base import FactoredCell, add_gates, check_step, map_gates
 from ._chunks import chunk_size, pieces
+from ._harmless import Harmless
 from ._hoist import Hoisted, hoist
 from ._restore import restorer
 from ._steps import Steps
@@ -28,10 +31,14 @@ class Arguments(NamedTuple):
 
 
 class Fixed(NamedTuple):
-    """What else it needs: the cell's arrays of other dtypes, and what it is told of the steps."""
+    """What else it needs: the cell's arrays of other dtypes, and what each step is to do.
+
+    `safe` says where skipped steps are computed from.
+    """
 
     constants: list[Any]
     steps: Steps
+    safe: Harmless | None
 
 
 class Run:
@@ -42,11 +49,14 @@ class Run:
     - `draw(keys)`: what `update` draws, of many steps at once.
     - `carry`, `input`, `drawn`, `from_input`, `from_hidden`, `gates`, `outputs`: structure, shapes
         and dtypes at one step.
+    - `dtypes`: those that the carry keeps. If they are not those of the carry that the run was made
+        for, it has to be made again.
     - `restore`: the transpose of `update` from the carries around a step, if that needs no gates.
+        Found when it is first read: a run without derivatives may have an `update` without one.
     - `copies`: for each leaf of the outputs, which leaf of the new carry it is, if one.
     - `applies`: whether the fast engine can run this cell, which it cannot if there are integers
-        in the carry, a broadcast in the sum of the gates, or a traced array in a function that
-        `update` calls; and is of no use if there is no hidden part.
+        in the carry, a broadcast in the sum of the gates, an effect other than a debugging one, or
+        a traced array in a function that a part calls; and is of no use if there is no hidden part.
     """
 
     def __init__(
@@ -54,7 +64,7 @@ class Run:
         cell: FactoredCell,
         carry: PyTree[Array],
         inputs: Array,
-        keys: Array | None,
+        steps: Steps,
         *,
         reverse: bool,
         unroll: int,
@@ -72,19 +82,25 @@ class Run:
         self.weights = [struct(a) for part in self.take_apart(cell) for a in part]
         self.carry = jax.tree.map(struct, carry)
         self.input = one(inputs)
-        self.from_input = jax.eval_shape(self.project_input, self.weights, self.input)
-        self.from_hidden = jax.eval_shape(self.project_hidden, self.weights, self.carry)
+        traced = [
+            trace(self.project_input, self.weights, self.input),
+            trace(self.project_hidden, self.weights, self.carry),
+        ]
+        self.from_input, self.from_hidden = (shapes for _, shapes in traced)
         self.gates = jax.eval_shape(add_gates, self.from_input, self.from_hidden)
         self._drawing, self.drawn = None, None
-        if keys is not None:
-            key = one(keys)
+        if steps.keys is not None:
+            key = one(steps.keys)
             at_one_step = self.weights, self.carry, self.gates
             self._drawing = hoist(self._update_by_key, [key], *at_one_step)
             self.drawn = jax.eval_shape(self._drawing.prepare, [key])
-        update = jax.make_jaxpr(self.update, return_shape=True)
-        closed, (new_carry, self.outputs) = update(self.weights, self.carry, self.gates, self.drawn)
+        traced.append(trace(self.update, self.weights, self.carry, self.gates, self.drawn))
+        update, (new_carry, self.outputs) = traced[-1]
+        gates = self.from_input, self.from_hidden
+        check_step(cell, self.input, self.carry, gates, new_carry, self.outputs)
+        self.dtypes = widen(self.carry, new_carry)
 
-        ends = [None if isinstance(v, Literal) else v for v in closed.jaxpr.outvars]
+        ends = [None if isinstance(v, Literal) else v for v in update.jaxpr.outvars]
         num_carries = len(jax.tree.leaves(new_carry))
         self.copies = [
             ends.index(v) if v is not None and v in ends[:num_carries] else None
@@ -95,20 +111,23 @@ class Run:
         self.pieces = pieces(num_steps, size, reverse)
         everything = jax.tree.leaves((self.carry, self.gates, self.outputs))
         self.applies = (
-            num_steps > 0
-            and not (cell.num_feature_dims > 1 and is_spread(inputs))  # no one axis for both
+            not (cell.num_feature_dims > 1 and is_spread(inputs))  # no one axis for both
             and bool(jax.tree.leaves(self.from_hidden))
-            and not any(isinstance(const, Tracer) for const in closed.consts)
+            and not any(isinstance(c, Tracer) for closed, _ in traced for c in closed.consts)
+            and not any(map(_is_effect, update.effects))
             and jax.tree.map(struct, new_carry) == self.carry
             and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in everything)
             and _same_shapes(self.from_input, self.gates)
             and _same_shapes(self.from_hidden, self.gates)
         )
+        self._skips = steps.valid is not None
 
-        self.restore = None
-        if self.applies and not self.hoisted("update").sources:
-            update = functools.partial(self.hoisted("update").call, [])
-            self.restore = restorer(update, self.carry, self.gates, self.drawn)
+    @functools.cached_property
+    def restore(self) -> Callable[..., Callable] | None:
+        if self.hoisted("update").sources or (self._skips and self.drawn):
+            return None  # the result of a skipped step would depend on what it draws
+        update = functools.partial(self.hoisted("update").call, [])
+        return restorer(update, self.carry, self.gates, self.drawn)
 
     def hoisted(self, part: str, size: int | None = None) -> Hoisted:
         """One of the cell's three parts, at one step or `size` of them at once."""
@@ -146,8 +165,10 @@ class Run:
         self, weights: list[Array], carry: PyTree[Array], gates: PyTree[Array], drawn: Any
     ) -> tuple[PyTree[Array], PyTree[Array]]:
         if self._drawing is None:
-            return self.put_together(weights).update(carry, gates)
-        return self._drawing.call(drawn, weights, carry, gates)
+            new_carry, outputs = self.put_together(weights).update(carry, gates)
+        else:
+            new_carry, outputs = self._drawing.call(drawn, weights, carry, gates)
+        return _as_wide(carry, new_carry), outputs
 
     def draw(self, keys: Array | None) -> list[Array] | None:
         drawing = self._drawing
@@ -162,6 +183,11 @@ class Run:
         return self.put_together(weights).update(carry, gates, key=keys[0])
 
 
+def trace(function: Callable, *args: Any) -> tuple[Any, Any]:
+    """A function's jaxpr, and the structure, shapes and dtypes that it returns."""
+    return jax.make_jaxpr(function, return_shape=True)(*args)
+
+
 def _is_threefry(keys: Array) -> bool:
     """Whether many keys draw what each would draw alone: of JAX's generators only this one."""
     is_typed = jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
@@ -172,9 +198,18 @@ def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
+def _as_wide(carry: PyTree[Array], new_carry: PyTree[Array]) -> PyTree[Array]:
+    """`new_carry` with the dtypes of `carry`, where these are wider."""
+    if jax.tree.structure(carry) != jax.tree.structure(new_carry):
+        return new_carry  # an error, which `check_step` raises
+    return keep_dtypes(widen(carry, new_carry), new_carry)
+
+
 def _same_shapes(part: Any, gates: Any) -> bool:
-    if part is None:
-        return True
-    if isinstance(gates, tuple):
-        return all(_same_shapes(*pair) for pair in zip(part, gates, strict=True))
-    return part.shape == gates.shape
+    same = map_gates(lambda p, g: p is None or p.shape == g.shape, part, gates)
+    return all(jax.tree.leaves(same))
+
+
+def _is_effect(effect: Any) -> bool:
+    """Whether an effect has to happen as the plain scan has it: all but those of `jax.debug`."""
+    return "Debug" not in type(effect).__name__

@@ -27,17 +27,20 @@ With `checkpoint`, only the carries at the edges of the chunks are kept, and a c
 carries and its gates are computed again.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, PyTree
 
+from .._contract import dtypes_of, keep_dtypes
 from ..base import FactoredCell
 from . import plain
 from ._backward import backward
 from ._forward import forward
-from ._linear import linear
+from ._harmless import Harmless
+from ._linear import Derivative, linear
 from ._run import Arguments, Fixed, Run
 from ._steps import Steps
 from ._types import is_partly_manual
@@ -49,16 +52,25 @@ def scan(
     inputs: Array,
     initial: PyTree[Array],
     steps: Steps,
+    *,
+    safe: Harmless | None,
     **options: Any,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
     """As `plain.scan`."""
-    run = None if is_partly_manual(inputs) else Run(cell, carry, inputs, steps.keys, **options)
-    if run is None or not run.applies:
-        return plain.scan(cell, carry, inputs, initial, steps, **options)
+    if is_partly_manual(inputs) or inputs.shape[0] == 0 or steps.cuts is not None:
+        return plain.scan(cell, carry, inputs, initial, steps, safe=safe, **options)
+    run = Run(cell, carry, inputs, steps, **options)
+    while run.dtypes != dtypes_of(carry):
+        carry = keep_dtypes(run.dtypes, carry)
+        run = Run(cell, carry, inputs, steps, **options)
+    if not run.applies:
+        return plain.scan(cell, carry, inputs, initial, steps, safe=safe, **options)
     parameters, constants = run.take_apart(cell)
-    initial = None if steps.resets is None else initial
+    initial = None if steps.resets is None else keep_dtypes(run.dtypes, initial)
+    if safe is not None:
+        safe = safe._replace(carry=keep_dtypes(run.dtypes, safe.carry))
     arguments = Arguments(parameters, carry, inputs, initial)
-    return _differentiable(run, options)(arguments, Fixed(constants, steps))
+    return _differentiable(run, options)(arguments, Fixed(constants, steps, safe))
 
 
 def _differentiable(run: Run, options: dict[str, Any]):
@@ -71,7 +83,7 @@ def _differentiable(run: Run, options: dict[str, Any]):
     def plainly(arguments: Arguments, fixed: Fixed):
         cell = run.put_together(arguments.parameters + fixed.constants)
         _, carry, inputs, initial = arguments
-        return plain.scan(cell, carry, inputs, initial, fixed.steps, **options)
+        return plain.scan(cell, carry, inputs, initial, fixed.steps, safe=fixed.safe, **options)
 
     def rule(primals: Any, tangents: Any):
         arguments, fixed = primals
@@ -82,31 +94,29 @@ def _differentiable(run: Run, options: dict[str, Any]):
         moving = [i for i, tangent in enumerate(all_tangents) if not is_zero(tangent)]
         residuals, residual_tree = jax.tree.flatten((arguments, fixed, saved))
         output_leaves, output_tree = jax.tree.flatten(outputs)
+        # These functions outlive the trace: they may hold no arrays of it.
+        tree = jax.tree.structure(arguments)
 
-        def tangent_map(*args: Array) -> list[Array]:
-            arguments, fixed, _ = residual_tree.unflatten(args[: len(residuals)])
-            leaves, tree = jax.tree.flatten(arguments)
+        def of_moving(residuals: Sequence[Array], moved: Sequence[Array]) -> list[Array]:
+            arguments, fixed, _ = residual_tree.unflatten(residuals)
+            leaves = jax.tree.leaves(arguments)
+            for i, leaf in zip(moving, moved, strict=True):
+                leaves[i] = leaf
+            return jax.tree.leaves(plainly(tree.unflatten(leaves), fixed))
 
-            def along(*moved: Array):
-                values = dict(zip(moving, moved, strict=True))
-                full = [values.get(i, leaf) for i, leaf in enumerate(leaves)]
-                return plainly(tree.unflatten(full), fixed)
-
-            start = tuple(leaves[i] for i in moving)
-            return jax.tree.leaves(jax.jvp(along, start, args[len(residuals) :])[1])
-
-        def transpose(residuals: Any, cotangents: Any) -> list[Array]:
+        def transpose(residuals: Sequence[Array], cotangents: Sequence[Any]) -> list[Array]:
             arguments, fixed, saved = residual_tree.unflatten(residuals)
             final, (carries, ys) = output_tree.unflatten(cotangents)
-            tree = jax.tree.structure(arguments)
             wanted = tree.unflatten([i in moving for i in range(tree.num_leaves)])
             results = final, carries, ys
             gradients = backward(run, arguments, fixed, saved, results, wanted)
             leaves = tree.flatten_up_to(gradients)  # `None` where none was asked for
             return [leaves[i] for i in moving]
 
+        # The residuals begin with the leaves of the arguments.
+        derivative = Derivative(of_moving, tuple(moving))
         arguments_of_map = [all_tangents[i] for i in moving]
-        moved = linear(tangent_map, transpose, residuals, arguments_of_map, output_leaves)
+        moved = linear(derivative, transpose, residuals, arguments_of_map, output_leaves)
         return outputs, output_tree.unflatten(moved)
 
     call.defjvp(rule, symbolic_zeros=True)

@@ -41,6 +41,9 @@ class Wrapper(FactoredCell):
     ) -> tuple[PyTree[Array], PyTree[Array]]:
         return update(self.cell, carry, gates, key)
 
+    def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
+        return self.cell.read_out(carry)
+
 
 def begin(
     wrapper: Wrapper, carry: PyTree[Array], key: PRNGKeyArray | None

@@ -114,6 +114,10 @@ class RecurrentDropout(Wrapper):
             carry = self._masked(carry)
         return update(self.cell, carry, gates, key)
 
+    def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
+        # Between `begin` and `restore` the carry is the inner cell's.
+        return self.cell.read_out(carry.carry if isinstance(carry, DropoutCarry) else carry)
+
     def _hidden_rates(self, carry: PyTree[Array]) -> PyTree[Any]:
         return spread("RecurrentDropout", "hidden_rate", self.hidden_rate, carry)
 

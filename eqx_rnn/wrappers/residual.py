@@ -20,7 +20,8 @@ class Residual(Wrapper):
         h', y~ = cell(h, x)
         y = y~ + x
 
-    The carry is the inner cell's.
+    The carry is the inner cell's. The outputs do not follow from it alone, so `Zoneout` goes
+    inside: `Residual(Zoneout(cell))`.
 
     **Shapes:** as the inner cell, whose outputs have the shape of its inputs.
 
@@ -49,3 +50,9 @@ class Residual(Wrapper):
                 "features out as in, or project the inputs first."
             )
         return carry, outputs + inputs
+
+    def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
+        raise NotImplementedError(
+            "The outputs of `Residual` hold the inputs, so they do not follow from its carry: put "
+            "`Residual` outside, for example `Residual(Zoneout(cell))`."
+        )

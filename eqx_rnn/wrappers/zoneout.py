@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from .._checks import describe_tree
 from ..base import RNNCellBase
 from ._rates import as_rates, check_rates, fixed, is_zero, require_key, split, spread
-from ._wrapper import Wrapper, update
+from ._wrapper import Wrapper, innermost, update
 
 
 class Zoneout(Wrapper):
@@ -21,9 +22,12 @@ class Zoneout(Wrapper):
 
     for every leaf of the carry. A part of it that has a method `mix`, whose leaves have a meaning
     only together, as the `SLSTMMemory` has, gets one mask, and the mean that `old.mix(new, rate)`
-    makes of it. Outputs that are the very arrays of the inner cell's new carry, as of all cells
-    here but `CTRNNCell(state="current")`, are the zoned-out ones; what a cell computes from them
-    itself is not computed again. So `Residual(Zoneout(cell))`, and not the other way round.
+    makes of it.
+
+    The outputs are `cell.read_out(h')`, those of the new carry. If `cell` does not have this
+    method, each output must be the very array of one leaf of h~, or of an argument of the step,
+    such as the old carry. Any other output is an error, even beside such arrays: it could depend
+    on h~, and `jax.jit` or `jax.checkpoint` inside the step turns every output into a new array.
 
     **Shapes:** as the inner cell.
 
@@ -54,9 +58,10 @@ class Zoneout(Wrapper):
         new_carry, outputs = update(self.cell, carry, gates, cell_key)
         new = tree.flatten_up_to(new_carry)
         zoned = [self._zone(*args) for args in zip(old, new, rates, keys, strict=True)]
-        same = dict(zip(map(id, jax.tree.leaves(new)), jax.tree.leaves(zoned), strict=True))
-        outputs = jax.tree.map(lambda leaf: same.get(id(leaf), leaf), outputs)
-        return tree.unflatten(zoned), outputs
+        zoned = tree.unflatten(zoned)
+        if not all(map(is_zero, rates)):
+            outputs = _outputs(self.cell, outputs, (carry, gates), new_carry, zoned)
+        return zoned, outputs
 
     def _zone(self, old: Any, new: Any, rate: Any, key: PRNGKeyArray | None) -> Any:
         if is_zero(rate):
@@ -67,6 +72,43 @@ class Zoneout(Wrapper):
         key = require_key("Zoneout", key, "to `RNN` or to each step")
         kept = jr.bernoulli(key, rate, jax.tree.leaves(new)[0].shape)
         return jax.tree.map(lambda a, b: jnp.where(kept, a, b), old, new)
+
+
+def _outputs(
+    cell: RNNCellBase, outputs: PyTree[Array], arguments: Any, new: PyTree, zoned: PyTree
+) -> PyTree[Array]:
+    """The outputs that belong to the zoned-out carry, from those of the step."""
+    try:
+        return _complete(cell, cell.read_out(zoned), outputs)
+    except NotImplementedError as error:
+        new_ids = list(map(id, jax.tree.leaves(new)))
+        known = {id(leaf): leaf for leaf in jax.tree.leaves(arguments)}
+        known |= dict(zip(new_ids, jax.tree.leaves(zoned), strict=True))
+        ids = list(map(id, jax.tree.leaves(outputs)))
+        if not all(i in known and new_ids.count(i) <= 1 for i in ids):
+            raise TypeError(
+                "Zoneout: the outputs of `cell` must follow from its new carry, got "
+                f"{describe_tree(outputs)}, which are not all arrays of that carry "
+                f"{describe_tree(new)}, each in one place of it. {error}"
+            ) from error
+        return jax.tree.map(lambda leaf: known[id(leaf)], outputs)
+
+
+def _complete(cell: RNNCellBase, read: PyTree[Any], outputs: PyTree[Array]) -> PyTree[Array]:
+    """What the cell reads out of a carry, with parts of `outputs` in place of `None`."""
+    is_none = lambda part: part is None
+    try:
+        whole = jax.tree.map(lambda a, b: b if a is None else a, read, outputs, is_leaf=is_none)
+    except ValueError:
+        whole = read
+    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (whole, outputs)]
+    if shapes[0] != shapes[1] or jax.tree.structure(whole) != jax.tree.structure(outputs):
+        raise ValueError(
+            f"Zoneout: `read_out` of {type(innermost(cell)).__name__} must return arrays of the "
+            f"structure and shapes that a step returns, {describe_tree(outputs)}, or `None` in "
+            f"their place, got {describe_tree(read)}."
+        )
+    return whole
 
 
 def _mean(old: Array, new: Array, rate: Any) -> Array:

@@ -1,0 +1,71 @@
+"""What a step of a cell must return, checked when it is traced, and which dtypes its carry keeps."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from ._checks import describe, describe_tree
+from ._dtypes import widest
+
+
+def check_batch(owner: str, name: str, tree: PyTree[Any], batch: tuple[Any, ...]) -> None:
+    """Checks that every array has the batch axes in front: broadcasting would mix the rows."""
+    for leaf in jax.tree.leaves(tree):
+        if leaf.shape[: len(batch)] != batch:
+            raise ValueError(
+                f"{owner}: every array in {name} must have the batch axes of the inputs, "
+                f"{batch}, in front, got {describe(leaf)} in {describe_tree(tree)}. Compute one "
+                "value per row: sum and average over trailing axes only, such as `axis=-1`."
+            )
+
+
+def check_new_carry(owner: str, carry: PyTree[Any], new_carry: PyTree[Any]) -> None:
+    """Checks that a step's carry has the structure, the shapes and the kinds of the old one."""
+    start = (
+        f"{owner}: a step must return a carry like the one it is given, {describe_tree(carry)}, "
+        f"got {describe_tree(new_carry)}."
+    )
+    if jax.tree.structure(carry) != jax.tree.structure(new_carry):
+        raise ValueError(
+            f"{start} The structures differ: return `(new carry, outputs)`, with a carry of the "
+            "structure that `initialize_carry` returns."
+        )
+    for old, new in zip(jax.tree.leaves(carry), jax.tree.leaves(new_carry), strict=True):
+        if old.shape != new.shape:
+            raise ValueError(
+                f"{start} The shapes differ: let `initialize_carry` return the shapes of a step."
+            )
+        from_real = _kind(old) == jnp.complexfloating and _kind(new) == jnp.floating
+        if _kind(old) != _kind(new) and not from_real:
+            raise TypeError(
+                f"{start} The dtypes differ in kind: let `initialize_carry` return the dtypes of "
+                "a step, or cast with `.astype`."
+            )
+
+
+def widen(carry: PyTree[Any], new_carry: PyTree[Any]) -> PyTree[jnp.dtype]:
+    """The dtypes that a carry keeps: of each floating leaf, the wider of its own and a step's."""
+
+    def of_leaf(old: Any, new: Any) -> Any:
+        is_real = _kind(old) == jnp.floating
+        return widest(old.dtype, new.dtype) if is_real else old.dtype
+
+    return jax.tree.map(of_leaf, carry, new_carry)
+
+
+def keep_dtypes(dtypes: PyTree[jnp.dtype], carry: PyTree[Array]) -> PyTree[Array]:
+    """`carry` with other dtypes."""
+    return jax.tree.map(
+        lambda dtype, leaf: leaf if leaf.dtype == dtype else leaf.astype(dtype), dtypes, carry
+    )
+
+
+def dtypes_of(carry: PyTree[Any]) -> PyTree[jnp.dtype]:
+    return jax.tree.map(lambda leaf: leaf.dtype, carry)
+
+
+def _kind(leaf: Any) -> Any:
+    kinds = (jnp.floating, jnp.complexfloating, jnp.integer, jnp.bool_)
+    return next((kind for kind in kinds if jnp.issubdtype(leaf.dtype, kind)), leaf.dtype)

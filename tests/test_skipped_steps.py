@@ -1,0 +1,224 @@
+"""No value at a skipped step, and no carry that a reset replaces, reaches a gradient."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import FEW_CASES
+from helpers import assert_close, random_like
+
+import eqx_rnn
+
+NAN = float("nan")
+
+
+class Volatility(eqx_rnn.FactoredCell):
+    """s' = sqrt(w + a x^2 + b s^2): no derivative at 0, and it follows from s' alone."""
+
+    w: jax.Array
+    a: jax.Array
+    b: jax.Array
+    num_feature_dims = 1
+
+    def initialize_carry(self, key, sample_input):
+        return jnp.zeros(sample_input.shape)
+
+    def project_input(self, inputs):
+        return self.w + self.a * inputs**2
+
+    def project_hidden(self, carry):
+        return self.b * carry**2
+
+    def update(self, carry, gates, *, key=None):
+        new = jnp.sqrt(gates)
+        return new, new
+
+
+class Divides(Volatility):
+    """Singular where its inputs are 0, in the projection of the inputs."""
+
+    def project_input(self, inputs):
+        return self.w / inputs + self.a
+
+    def update(self, carry, gates, *, key=None):
+        new = jnp.tanh(gates) + 1.5
+        return new, new
+
+
+class Normalised(Volatility):
+    """The projection of the carry has no derivative where the carry is 0."""
+
+    def project_hidden(self, carry):
+        return self.b * carry / jnp.sqrt(jnp.sum(carry**2, -1, keepdims=True))
+
+    def update(self, carry, gates, *, key=None):
+        new = jnp.tanh(gates) + carry
+        return new, new * carry
+
+
+class Plain(eqx_rnn.RNNCellBase):
+    """s' = log(w x s): neither 0 inputs nor a 0 carry has a derivative."""
+
+    w: jax.Array
+    num_feature_dims = 1
+
+    def initialize_carry(self, key, sample_input):
+        return jnp.zeros(sample_input.shape)
+
+    def __call__(self, carry, inputs, *, key=None):
+        new = jnp.log(self.w * inputs * carry) + 3.0
+        return new, new
+
+
+NUMBERS = [jnp.asarray(value) for value in (0.1, 0.2, 0.7)]
+SINGULAR = [Volatility(*NUMBERS), Divides(*NUMBERS), Normalised(*NUMBERS), Plain(NUMBERS[2])]
+INPUTS = 0.5 + jax.random.uniform(jax.random.key(0), (3, 7, 2), float)
+START = 0.5 + jax.random.uniform(jax.random.key(1), (3, 2), float)
+MASK = np.array([[0, 0, 1, 0, 1, 1, 0], [1, 1, 0, 0, 1, 0, 1], 7 * [0]], bool)
+RESETS = np.array([[0, 1, 1, 0, 0, 1, 1], [0, 0, 1, 0, 1, 0, 0], 7 * [1]], bool)
+
+
+def valid_steps_alone(cell, start, inputs, mask, reverse, resets=None, first=None):
+    """The sum of a loss over the valid steps: each row by itself, no other step computed."""
+    total = 0.0
+    for row in range(mask.shape[0]):
+        carry = start[row]
+        for t in np.flatnonzero(mask[row])[:: -1 if reverse else 1]:
+            if resets is not None and resets[row, t]:
+                carry = first[row]
+            carry, outputs = cell(carry, inputs[row, t])
+            total += jnp.sum(jnp.sin(outputs))
+        total += jnp.sum(jnp.cos(carry)) if mask[row].any() else 0.0
+    return total
+
+
+@pytest.mark.parametrize("cell", SINGULAR, ids=lambda cell: type(cell).__name__)
+@pytest.mark.parametrize(
+    ("options", "padding"),
+    [
+        ({}, 0.0),
+        ({}, NAN),
+        ({"reverse": True}, NAN),
+        ({"checkpoint": 2}, 0.0),
+        ({"truncate": 7, "unroll": 3}, float("inf")),
+    ],
+    ids=str,
+)
+def test_cells_that_are_singular_where_steps_are_skipped(cell, options, padding):
+    reverse = options.get("reverse", False)
+    inputs = jnp.where(MASK[..., None], INPUTS, padding)
+    has_valid_step = MASK.any(1)[:, None]
+    start = jnp.where(has_valid_step, START, padding)
+
+    def loss(cell, start, inputs):
+        rnn = eqx_rnn.RNN(cell, **options)
+        final, outputs = rnn(inputs, initial_carry=start, mask=MASK, return_carry=True)
+        last = jnp.where(has_valid_step, jnp.cos(jnp.where(has_valid_step, final, 0)), 0)
+        return jnp.sum(jnp.sin(outputs)) + jnp.sum(last)
+
+    alone = lambda *args: valid_steps_alone(*args, MASK, reverse)
+    got = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(cell, start, inputs)
+    want = jax.value_and_grad(alone, (0, 1, 2))(cell, START, INPUTS)
+    assert_close(got, want)
+    tangents = random_like((cell, start, inputs), 3)
+    _, moved = jax.jit(lambda *args: jax.jvp(loss, args, tangents))(cell, start, inputs)
+    _, want_moved = jax.jvp(alone, (cell, START, INPUTS), tangents)
+    np.testing.assert_allclose(moved, want_moved)
+
+
+@pytest.mark.parametrize("cell", SINGULAR, ids=lambda cell: type(cell).__name__)
+def test_second_derivatives_and_vmap(cell):
+    rows = jnp.where(MASK[:2, :, None], INPUTS[:2], 0.0)
+
+    def curvature(loss):
+        gradient = jax.grad(loss)
+        return lambda cell: jax.grad(lambda c: sum(jax.tree.leaves(gradient(c))))(cell)
+
+    def batched(cell):
+        return jnp.sum(eqx_rnn.RNN(cell)(rows, initial_carry=START[:2], mask=MASK[:2]) ** 2)
+
+    def mapped(cell):
+        run = lambda x, start, mask: eqx_rnn.RNN(cell)(x, initial_carry=start, mask=mask)
+        return jnp.sum(jax.vmap(run)(rows, START[:2], MASK[:2]) ** 2)
+
+    def alone(cell):
+        total = 0.0
+        for x, carry, mask in zip(INPUTS, START, MASK[:2], strict=False):
+            for t in np.flatnonzero(mask):
+                carry, outputs = cell(carry, x[t])
+                total += jnp.sum(outputs**2)
+        return total
+
+    want = curvature(alone)(cell)
+    assert_close(jax.jit(curvature(batched))(cell), want)
+    assert_close(jax.jit(jax.grad(mapped))(cell), jax.grad(alone)(cell))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
+def test_a_nan_carry_that_a_reset_replaces(case, reverse):
+    """It is held over skipped steps first: a row of its own from the reset on is the same."""
+    cell, inputs = case.cell(), case.inputs(2, 4)
+    mask = np.array([4 * [True], [False, False, True, True]])
+    resets = np.array([4 * [False], [False, False, True, False]])
+    if reverse:
+        mask, resets = mask[:, ::-1], resets[:, ::-1]
+    start = case.carry(cell, 2)
+    poisoned = jax.tree.map(lambda a: a.at[1].set(NAN) if eqx.is_inexact_array(a) else a, start)
+    poisoned_inputs = jnp.where(mask.reshape(2, 4, *len(case.features) * (1,)), inputs, NAN)
+
+    @eqx.filter_jit
+    @eqx.filter_value_and_grad
+    def masked(cell):
+        rnn = eqx_rnn.RNN(cell, reverse=reverse, keep_order=True)
+        ys = rnn(poisoned_inputs, initial_carry=poisoned, mask=mask, resets=resets)
+        return sum(jnp.sum(y**2) for y in jax.tree.leaves(ys))
+
+    @eqx.filter_jit
+    @eqx.filter_value_and_grad
+    def apart(cell):
+        rnn = eqx_rnn.RNN(cell, reverse=reverse, keep_order=True)
+        whole = rnn(inputs[:1], initial_carry=jax.tree.map(lambda a: a[:1], start))
+        rest = rnn(inputs[1:, :2] if reverse else inputs[1:, 2:])
+        return sum(jnp.sum(y**2) for y in jax.tree.leaves((whole, rest)))
+
+    assert_close(masked(cell), apart(cell))
+
+
+@pytest.mark.parametrize("time_major", [False, True])
+def test_norms_without_eps_between_layers(time_major):
+    """A norm of the zeros in the padding would have no derivative."""
+    keys = jax.random.split(jax.random.key(0))
+    cells = [eqx_rnn.GRUCell(3, 4, key=keys[0]), eqx_rnn.LSTMCell(4, 4, key=keys[1])]
+    layers = [eqx_rnn.RNN(cell, time_major=time_major) for cell in cells]
+    norms = [eqx.nn.LayerNorm(4, eps=0.0, dtype=float)]
+    stacked = random_like(eqx_rnn.Stacked(layers, norms=norms), 0)
+    inputs = random_like(jax.ShapeDtypeStruct((2, 5, 3), float), 1)
+    lengths = np.array([5, 2])
+    order = lambda x: jnp.moveaxis(x, 1, 0) if time_major else x
+
+    def loss(stacked):
+        return jnp.sum(jnp.sin(stacked(order(inputs), seq_lengths=lengths)))
+
+    def alone(stacked):
+        rows = [stacked(order(inputs[k : k + 1, :n])) for k, n in enumerate(lengths)]
+        return sum(jnp.sum(jnp.sin(row)) for row in rows)
+
+    got, want = (eqx.filter_jit(eqx.filter_value_and_grad(f))(stacked) for f in (loss, alone))
+    assert_close(got, want)
+
+
+def test_a_call_without_a_valid_step():
+    """The one case without a harmless step. Skipped steps are computed from zeros."""
+    cell = eqx_rnn.GRUCell(3, 4, dtype=jnp.float64, key=jax.random.key(0))
+    start = jnp.full((2, 4), NAN)
+    inputs = jnp.full((2, 5, 3), NAN)
+
+    def loss(cell):
+        ys = eqx_rnn.RNN(cell)(inputs, initial_carry=start, seq_lengths=np.array([0, 0]))
+        return jnp.sum(ys)
+
+    value, gradient = eqx.filter_jit(eqx.filter_value_and_grad(loss))(cell)
+    assert value == 0
+    jax.tree.map(lambda g: np.testing.assert_array_equal(g, 0), gradient)
