@@ -1,5 +1,6 @@
 """Recurrent neural networks for Equinox."""
 
+import sys
 from importlib.metadata import version
 from pkgutil import iter_modules
 
@@ -9,12 +10,14 @@ from . import _typecheck as _typecheck
 
 # Every annotated shape is checked when a function runs (under `jit`: is traced). But not in `scan`:
 # what it is given has been checked, and to check it in each of its functions again took half of
-# the time of tracing.
-_checked = [m.name for m in iter_modules(__path__, "eqx_rnn.") if m.name != "eqx_rnn.scan"]
+# the time of tracing. And not the comparison of functions, which runs at each call of a jitted one.
+_unchecked = ("eqx_rnn.scan", "eqx_rnn._functions", "eqx_rnn._pickles", "eqx_rnn._same")
+_checked = [m.name for m in iter_modules(__path__, "eqx_rnn.") if m.name not in _unchecked]
 
 with install_import_hook(_checked, "eqx_rnn._typecheck.typecheck"):
     from . import _export as _export
     from . import interop as interop
+    from ._functions import as_function as as_function
     from .base import FactoredCell as FactoredCell
     from .base import RNNCellBase as RNNCellBase
     from .base import SequentialCell as SequentialCell
@@ -48,10 +51,18 @@ with install_import_hook(_checked, "eqx_rnn._typecheck.typecheck"):
     from .stacked import Stacked as Stacked
     from .wrappers import DropConnect as DropConnect
     from .wrappers import DropoutCarry as DropoutCarry
+    from .wrappers import DropoutMasks as DropoutMasks
     from .wrappers import LearnedCarry as LearnedCarry
     from .wrappers import RecurrentDropout as RecurrentDropout
     from .wrappers import Residual as Residual
     from .wrappers import StackedCell as StackedCell
     from .wrappers import Zoneout as Zoneout
+
+# Public objects say that they come from where they are public, so that pickles of them can be read
+# after a file has moved.
+for _home in ("eqx_rnn", "eqx_rnn.interop"):
+    for _name, _value in list(vars(sys.modules[_home]).items()):
+        if not _name.startswith("_") and getattr(_value, "__module__", "").startswith(_home + "."):
+            _value.__module__ = _home
 
 __version__ = version("eqx-rnn")

@@ -1,4 +1,4 @@
-"""What a step of a cell must return, checked when it is traced, and which dtypes its carry keeps."""
+"""What a step must return, checked when it is traced, and which dtypes its carry keeps."""
 
 from typing import Any
 
@@ -37,8 +37,7 @@ def check_new_carry(owner: str, carry: PyTree[Any], new_carry: PyTree[Any]) -> N
             raise ValueError(
                 f"{start} The shapes differ: let `initialize_carry` return the shapes of a step."
             )
-        from_real = _kind(old) == jnp.complexfloating and _kind(new) == jnp.floating
-        if _kind(old) != _kind(new) and not from_real:
+        if not _fits(old, new):
             raise TypeError(
                 f"{start} The dtypes differ in kind: let `initialize_carry` return the dtypes of "
                 "a step, or cast with `.astype`."
@@ -46,9 +45,14 @@ def check_new_carry(owner: str, carry: PyTree[Any], new_carry: PyTree[Any]) -> N
 
 
 def widen(carry: PyTree[Any], new_carry: PyTree[Any]) -> PyTree[jnp.dtype]:
-    """The dtypes that a carry keeps: of each floating leaf, the wider of its own and a step's."""
+    """The dtypes that a carry keeps: of each floating leaf, the wider of its own and a step's.
+
+    A leaf of another kind than the old one keeps it: `check_new_carry` raises an error.
+    """
 
     def of_leaf(old: Any, new: Any) -> Any:
+        if not _fits(old, new):
+            return new.dtype
         is_real = _kind(old) == jnp.floating
         return widest(old.dtype, new.dtype) if is_real else old.dtype
 
@@ -64,6 +68,11 @@ def keep_dtypes(dtypes: PyTree[jnp.dtype], carry: PyTree[Array]) -> PyTree[Array
 
 def dtypes_of(carry: PyTree[Any]) -> PyTree[jnp.dtype]:
     return jax.tree.map(lambda leaf: leaf.dtype, carry)
+
+
+def _fits(old: Any, new: Any) -> bool:
+    kinds = _kind(old), _kind(new)
+    return kinds[0] == kinds[1] or kinds == (jnp.complexfloating, jnp.floating)
 
 
 def _kind(leaf: Any) -> Any:

@@ -9,6 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ._checks import as_array, check_distinct
+from ._functions import Name, as_function
 from .base import inner_cells
 from .rnn import RNN
 from .sequences import backward_resets, find_axes
@@ -19,6 +20,13 @@ MERGES: dict[str, Callable[[Array, Array], Array]] = {
     "mul": jnp.multiply,
     "ave": lambda forward, backward: (forward + backward) / 2,
 }
+
+
+def as_merge(merge: str | Callable[[Any, Any], Any] | None) -> Any:
+    """`as_function` of a function; a name and `None` stay."""
+    if merge is None:
+        return None
+    return Name(merge) if isinstance(merge, str) else as_function(merge)
 
 
 class Bidirectional(eqx.Module):
@@ -34,7 +42,7 @@ class Bidirectional(eqx.Module):
 
     forward_rnn: RNN
     backward_rnn: RNN
-    merge: str | Callable[[Any, Any], Any] | None = eqx.field(static=True, default="concat")
+    merge: str | Callable[[Any, Any], Any] | None = eqx.field(default="concat", converter=as_merge)
 
     def __check_init__(self):
         cells = inner_cells((self.forward_rnn, self.backward_rnn))

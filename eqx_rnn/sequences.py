@@ -60,7 +60,7 @@ def flip_sequences(
         )
     xs = jnp.moveaxis(inputs, time_axis, 0)
     batch, num_steps = xs.shape[1 : ndim + 1], xs.shape[0]
-    lengths = as_lengths("flip_sequences", seq_lengths, batch, num_steps, check_lengths)
+    lengths = as_lengths("flip_sequences", seq_lengths, batch, num_steps, check_lengths)[None]
     time = jnp.arange(xs.shape[0], dtype=jnp.int32).reshape(-1, *ndim * (1,))
     source = jnp.where(time < lengths, lengths - 1 - time, time)
     source = source.reshape(source.shape + (1,) * (xs.ndim - source.ndim))
@@ -145,7 +145,7 @@ def valid_steps(
     time = jnp.arange(axes.num_steps, dtype=jnp.int32).reshape(-1, *len(axes.batch) * (1,))
     if seq_lengths is not None:
         lengths = as_lengths(owner, seq_lengths, axes.batch, axes.num_steps, check_lengths)
-        return time < lengths, lengths
+        return time < lengths[None], lengths
     if mask is not None:
         valid = check_steps(owner, "mask", mask, axes)
         return valid, jnp.max(jnp.where(valid, time + 1, 0), axis=0, initial=0)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,7 @@ import eqx_rnn._export
 
 KEY = jax.random.key(0)
 LSTM = next(case for case in INNER if case.name == "lstm")
+BY_NAME = {case.name: case for case in CELLS}
 
 
 def named_tuples(tree):
@@ -41,7 +43,7 @@ def test_every_carry_is_registered():
     assert set(CARRIES) == set(eqx_rnn._export.CARRIES)
 
 
-@pytest.mark.parametrize("kind", CARRIES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", sorted(CARRIES, key=str), ids=lambda kind: kind.__name__)
 def test_carries_go_in_and_out(kind):
     carry = CARRIES[kind]
     double = lambda carry: jax.tree.map(lambda leaf: leaf + leaf, carry)
@@ -133,3 +135,91 @@ import eqx_rnn
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+LENGTHS = np.array([3, 1])
+MASK = np.array([[1, 1, 0, 1], [0, 1, 1, 0]], bool)
+RESETS = np.array([[1, 0, 0, 1], [0, 0, 1, 0]], bool)
+
+
+def layers():
+    """Of each kind of layer and of each option one, their lengths not checked."""
+    make = lambda case, **options: eqx_rnn.RNN(case.cell(), check_lengths=False, **options)
+    gru, slstm, conv = (BY_NAME[name] for name in ("gru", "slstm", "conv-lstm-1d"))
+    yield "lstm", make(BY_NAME["lstm"]), BY_NAME["lstm"]
+    yield "checkpoint", make(gru, checkpoint=True, reverse=True), gru
+    yield "chunks", make(gru, checkpoint=3, unroll=2), gru
+    yield "truncate", make(gru, truncate=3), gru
+    yield "slstm", make(slstm, keep_order=True, reverse=True), slstm
+    yield "conv", make(conv), conv
+    plain = INNER[-1]
+    yield "plain", make(plain, checkpoint=2), plain
+    wide = eqx_rnn.RNN(eqx_rnn.LSTMCell(4, 4, key=KEY), check_lengths=False)
+    stacked = eqx_rnn.Stacked([make(gru), wide], norms=[eqx.nn.LayerNorm(4)])
+    yield "stacked", stacked, gru
+    backward = eqx_rnn.RNN(gru.cell(seed=1), check_lengths=False)
+    yield "bidirectional", eqx_rnn.Bidirectional(make(gru), backward), gru
+
+
+LAYERS = {name: pair for name, *pair in layers()}
+
+
+@pytest.mark.parametrize(
+    ("name", "dims"),
+    [(name, "b, t") for name in LAYERS]
+    + [(name, dims) for name in ("lstm", "checkpoint") for dims in ("b, 4", "2, t", "2, 4")],
+)
+def test_symbolic_sizes(name, dims):
+    """Outputs and gradients with lengths, masks and resets, after a round trip."""
+    layer, case = LAYERS[name]
+    arrays, static = eqx.partition(layer, eqx.is_inexact_array)
+    leaves, tree = jax.tree.flatten(arrays)
+
+    def run(leaves, xs, lengths, mask, resets):
+        def loss(leaves):
+            layer = eqx.combine(tree.unflatten(leaves), static)
+            ys = layer(xs, seq_lengths=lengths, resets=resets)
+            _, masked = layer(xs, mask=mask, return_carry=True)
+            return jnp.sum(jnp.sin(ys)) + jnp.sum(masked**2), (ys, masked)
+
+        return jax.value_and_grad(loss, has_aux=True)(leaves)
+
+    xs = case.inputs(2, 4)
+    args = leaves, xs, LENGTHS, MASK, RESETS
+    batch, time = export.symbolic_shape(dims)
+    like = lambda a, *shape: jax.ShapeDtypeStruct(shape, a.dtype)
+    structs = (
+        jax.tree.map(lambda a: like(a, *a.shape), leaves),
+        like(xs, batch, time, *case.features),
+        like(LENGTHS, batch),
+        like(MASK, batch, time),
+        like(RESETS, batch, time),
+    )
+    exported = export.export(jax.jit(run))(*structs)
+    assert_close(export.deserialize(exported.serialize()).call(*args), jax.jit(run)(*args))
+
+
+def test_lengths_that_are_checked_cannot_be_exported():
+    """The error names the option; without the check, lengths are clipped to the time axis."""
+    case = BY_NAME["gru"]
+    xs = case.inputs(2, 4)
+    checked = jax.jit(lambda xs, lengths: eqx_rnn.RNN(case.cell())(xs, seq_lengths=lengths))
+    with pytest.raises(ValueError, match="RNN: `seq_lengths` cannot be .*`check_lengths=False`"):
+        export.export(checked)(xs, LENGTHS)
+    rnn = eqx_rnn.RNN(case.cell(), check_lengths=False)
+    outside, inside = np.array([9, -2], np.int8), np.array([4, 0])
+    assert_close(rnn(xs, seq_lengths=outside), rnn(xs, seq_lengths=inside))
+    flip = lambda lengths: eqx_rnn.flip_sequences(xs, lengths, check_lengths=False)
+    assert_close(flip(outside), flip(inside))
+    with pytest.raises(eqx.EquinoxRuntimeError, match="must be between 0 and 4"):
+        eqx_rnn.RNN(case.cell())(xs, seq_lengths=outside)
+
+
+def test_the_derivative_of_an_exported_function():
+    case = BY_NAME["gru"]
+    rnn, xs = eqx_rnn.RNN(case.cell()), case.inputs(2, 5)
+    batch, time = export.symbolic_shape("b, t")
+    struct = jax.ShapeDtypeStruct((batch, time, 3), xs.dtype)
+    data = export.export(jax.jit(lambda xs: rnn(xs)))(struct).serialize(vjp_order=1)
+    loss = lambda run: lambda xs: jnp.sum(jnp.sin(run(xs)))
+    assert_close(jax.grad(loss(export.deserialize(data).call))(xs), jax.grad(loss(rnn))(xs))

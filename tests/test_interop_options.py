@@ -146,9 +146,9 @@ def test_haiku_prefix():
 
 def test_torch_options():
     case = CASE["torch-rnn-1"]
-    assert case.read(case.weights()).layers[0].cell.activation is jax.nn.relu
+    assert case.read(case.weights()).layers[0].cell.activation == jax.nn.relu
     module = interop.from_torch(case.weights(), time_major=True)
-    assert module.layers[0].cell.activation is jnp.tanh
+    assert module.layers[0].cell.activation == jnp.tanh
     assert module.time_major
     projected = CASE["torch-lstm-2-bi-proj"]
     cell = projected.read(projected.weights()).layers[1].forward_rnn.cell

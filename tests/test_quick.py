@@ -101,9 +101,10 @@ def test_options(name, options):
     assert_close(value_and_gradients(rnn, cell, xs), expected)
 
 
-def test_no_steps():
+@pytest.mark.parametrize("options", [{}, {"checkpoint": True}, {"truncate": 2}], ids=str)
+def test_no_steps(options):
     cell = LSTM.cell()
-    carry, ys = eqx_rnn.RNN(cell)(LSTM.inputs(BATCH, 0), return_carry=True)
+    carry, ys = eqx_rnn.RNN(cell, **options)(LSTM.inputs(BATCH, 0), return_carry=True)
     assert ys.shape == (BATCH, 0, 4)
     assert_close(carry, cell.initialize_carry(None, LSTM.inputs(BATCH)))
 

@@ -1,10 +1,14 @@
 """Activations of stacked gates, in the form that XLA compiles best."""
 
+import operator
 from collections.abc import Callable
 
 import jax.nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from .._functions import is_function
+from ._affine import along
 
 
 def activate(
@@ -17,10 +21,12 @@ def activate(
     holds to rounding of values near 1. Other functions may look at a whole gate, so they come
     after the split.
     """
-    if all(function in (jax.nn.sigmoid, jnp.tanh) for function in functions):
+    is_sigmoid = [is_function(function, jax.nn.sigmoid) for function in functions]
+    is_tanh = [is_function(function, jnp.tanh) for function in functions]
+    if all(map(operator.or_, is_sigmoid, is_tanh)):
         size = gates.shape[-1] // len(functions)
-        is_sigmoid = [function is jax.nn.sigmoid for function in functions]
         scale = jnp.repeat(jnp.where(jnp.array(is_sigmoid), 0.5, 1.0), size).astype(gates.dtype)
-        return jnp.split(jnp.tanh(scale * gates) * scale + (1 - scale), len(functions), axis=-1)
+        scale, shift = along(scale, gates), along(1 - scale, gates)
+        return jnp.split(jnp.tanh(scale * gates) * scale + shift, len(functions), axis=-1)
     parts = jnp.split(gates, len(functions), axis=-1)
     return [function(part) for function, part in zip(functions, parts, strict=True)]

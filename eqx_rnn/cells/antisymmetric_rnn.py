@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -18,6 +19,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -64,9 +66,9 @@ class AntisymmetricRNNCell(FactoredCell):
     epsilon: float = eqx.field(static=True)
     gamma: float = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -96,7 +98,8 @@ class AntisymmetricRNNCell(FactoredCell):
         - `gamma`: the diffusion, 0 or positive, in 1 over that unit. Without any, Euler's method
             is unstable, the faster the larger `epsilon`.
         - `use_bias`: whether there are biases.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first is called once a gate.
         - `carry_init`: likewise, for the hidden state before the first step.
@@ -139,8 +142,7 @@ class AntisymmetricRNNCell(FactoredCell):
     def project_input(
         self, inputs: Float[Array, "*batch {self.input_size}"]
     ) -> AntisymmetricRNNGates:
-        gates = inputs @ self.weight_ih.T
-        gates = gates if self.bias is None else gates + self.bias
+        gates = affine(self.weight_ih, inputs, self.bias)
         if not self.gated:
             return AntisymmetricRNNGates(None, gates)
         return AntisymmetricRNNGates(*jnp.split(gates, 2, axis=-1))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -17,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import add_bias
 from ._conv import Padding, check_padding, convolve, kernel_shape, per_axis, state_shape
 
 Hidden = Float[Array, "*batch_and_new_space {self.hidden_size}"]
@@ -65,9 +67,9 @@ class ConvGRUCell(FactoredCell):
     dilation: tuple[int, ...] = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
     reset_after: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -144,7 +146,7 @@ class ConvGRUCell(FactoredCell):
         self, inputs: Float[Array, "*batch_and_space {self.input_size}"]
     ) -> ConvGRUGates:
         gates = convolve(inputs, self.weight_ih, self.strides, self.padding, self.dilation)
-        r, z, n = jnp.split(gates if self.bias is None else gates + self.bias, 3, axis=-1)
+        r, z, n = jnp.split(add_bias(gates, self.bias), 3, axis=-1)
         return ConvGRUGates(r, z, n, None)
 
     def project_hidden(self, carry: Hidden) -> ConvGRUGates:
@@ -152,7 +154,7 @@ class ConvGRUCell(FactoredCell):
             r, z = jnp.split(convolve(carry, self.weight_hh[: 2 * self.hidden_size]), 2, axis=-1)
             return ConvGRUGates(r, z, None, None)
         r, z, n = jnp.split(convolve(carry, self.weight_hh), 3, axis=-1)
-        return ConvGRUGates(r, z, None, n if self.bias_n is None else n + self.bias_n)
+        return ConvGRUGates(r, z, None, add_bias(n, self.bias_n))
 
     def update(
         self, carry: Hidden, gates: ConvGRUGates, *, key: PRNGKeyArray | None = None

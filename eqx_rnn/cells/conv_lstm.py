@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -18,6 +19,7 @@ from ..initializers import (
     split_key,
 )
 from ._activations import activate
+from ._affine import add_bias
 from ._carry import LSTMCarry
 from ._conv import Padding, check_padding, convolve, kernel_shape, per_axis, state_shape
 
@@ -57,9 +59,9 @@ class ConvLSTMCell(FactoredCell):
     padding: str | tuple[tuple[int, int], ...] = eqx.field(static=True)
     dilation: tuple[int, ...] = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -131,7 +133,7 @@ class ConvLSTMCell(FactoredCell):
 
     def project_input(self, inputs: Float[Array, "*batch_and_space {self.input_size}"]) -> Gates:
         gates = convolve(inputs, self.weight_ih, self.strides, self.padding, self.dilation)
-        return gates if self.bias is None else gates + self.bias
+        return add_bias(gates, self.bias)
 
     def project_hidden(self, carry: LSTMCarry) -> Gates:
         return convolve(carry.hidden, self.weight_hh)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -17,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -58,8 +60,8 @@ class CoRNNCell(FactoredCell):
     gamma: float = eqx.field(static=True)
     epsilon: float = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -87,7 +89,8 @@ class CoRNNCell(FactoredCell):
             square of the unit of `dt`.
         - `epsilon`: the damping, 0 or positive, in 1 over the unit of `dt`.
         - `use_bias`: whether there is a bias `b`.
-        - `activation`: any function from an array to an array of the same shape.
+        - `activation`: any function from an array to an array of the same shape. A module with
+            parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             second is called for `weight_hh` and for `weight_zh`.
         - `carry_init`: likewise, for the carry before the first step.
@@ -122,8 +125,7 @@ class CoRNNCell(FactoredCell):
         return CoRNNCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Hidden:
-        gates = inputs @ self.weight_ih.T
-        return gates if self.bias is None else gates + self.bias
+        return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: CoRNNCarry) -> Hidden:
         return carry.hidden @ self.weight_hh.T + carry.velocity @ self.weight_zh.T

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -19,6 +20,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine, along
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -54,8 +56,8 @@ class CTRNNCell(FactoredCell):
     fixed_tau: float | tuple[float, ...] | None = eqx.field(static=True)
     state: Literal["rate", "current"] = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -87,7 +89,8 @@ class CTRNNCell(FactoredCell):
             no array holds them, and so no optimiser changes them.
         - `state`: what the carry is: the units' rates, or their currents.
         - `use_bias`: whether there is a bias `b`.
-        - `activation`: any function from an array to an array of the same shape.
+        - `activation`: any function from an array to an array of the same shape. A module with
+            parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`.
         - `carry_init`: likewise, for the state before the first step.
         - `dtype`: of the weights; JAX's default floating-point dtype if `None`.
@@ -144,8 +147,7 @@ class CTRNNCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Hidden:
-        gates = inputs @ self.weight_ih.T
-        return gates if self.bias is None else gates + self.bias
+        return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: Hidden) -> Hidden:
         return self.read_out(carry) @ self.weight_hh.T
@@ -154,7 +156,7 @@ class CTRNNCell(FactoredCell):
         self, carry: Hidden, gates: Hidden, *, key: PRNGKeyArray | None = None
     ) -> tuple[Hidden, Hidden]:
         target = self.activation(gates) if self.state == "rate" else gates
-        hidden = carry + self.dt / self.tau * (target - carry)
+        hidden = carry + along(self.dt / self.tau, carry) * (target - carry)
         return hidden, self.read_out(hidden)
 
     def read_out(self, carry: Hidden) -> Hidden:

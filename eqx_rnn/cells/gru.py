@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -17,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import add_bias, affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -60,9 +62,9 @@ class GRUCell(FactoredCell):
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
     reset_after: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -87,7 +89,8 @@ class GRUCell(FactoredCell):
         - `use_bias`: whether there are biases. (`bias_n` exists only if `reset_after=True`; it
             would be a second `b_n` otherwise.)
         - `reset_after`: whether the reset gate multiplies after the candidate's matrix product.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `carry_init`: likewise, for the hidden state before the first step.
@@ -125,8 +128,8 @@ class GRUCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> GRUGates:
-        gates = inputs @ self.weight_ih.T
-        r, z, n = jnp.split(gates if self.bias is None else gates + self.bias, 3, axis=-1)
+        gates = affine(self.weight_ih, inputs, self.bias)
+        r, z, n = jnp.split(gates, 3, axis=-1)
         return GRUGates(r, z, n, None)
 
     def project_hidden(self, carry: Hidden) -> GRUGates:
@@ -134,7 +137,7 @@ class GRUCell(FactoredCell):
             r, z = jnp.split(carry @ self.weight_hh[: 2 * self.hidden_size].T, 2, axis=-1)
             return GRUGates(r, z, None, None)
         r, z, n = jnp.split(carry @ self.weight_hh.T, 3, axis=-1)
-        return GRUGates(r, z, None, n if self.bias_n is None else n + self.bias_n)
+        return GRUGates(r, z, None, add_bias(n, self.bias_n))
 
     def update(
         self, carry: Hidden, gates: GRUGates, *, key: PRNGKeyArray | None = None

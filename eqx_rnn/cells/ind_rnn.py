@@ -7,6 +7,7 @@ import jax.nn.initializers as jinit
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -17,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine, along
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -42,8 +44,8 @@ class IndRNNCell(FactoredCell):
     input_size: int = eqx.field(static=True)
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -64,7 +66,8 @@ class IndRNNCell(FactoredCell):
         - `input_size`: how many features the inputs have.
         - `hidden_size`: how many features the hidden state, and so the output, has.
         - `use_bias`: whether there is a bias `b`.
-        - `activation`: any function from an array to an array of the same shape.
+        - `activation`: any function from an array to an array of the same shape. A module with
+            parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `bias_init`: as in `jax.nn.initializers`.
         - `recurrent_weight_init`: likewise, for a vector. The default is uniform between 0 and 1,
             which the paper's bound tends to in long sequences; for few steps `T` pass
@@ -96,11 +99,10 @@ class IndRNNCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Hidden:
-        gates = inputs @ self.weight_ih.T
-        return gates if self.bias is None else gates + self.bias
+        return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: Hidden) -> Hidden:
-        return carry * self.weight_hh
+        return carry * along(self.weight_hh, carry)
 
     def update(
         self, carry: Hidden, gates: Hidden, *, key: PRNGKeyArray | None = None

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -17,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -53,9 +55,9 @@ class JANETCell(FactoredCell):
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
     beta: float = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -80,7 +82,8 @@ class JANETCell(FactoredCell):
         - `hidden_size`: how many features the hidden state, and so the output, has.
         - `use_bias`: whether there are biases.
         - `beta`: what is subtracted from the gate's pre-activation for the candidate.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `forget_bias`: added once, here, to what `bias_init` draws for the forget gate: a number,
@@ -120,8 +123,7 @@ class JANETCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> JANETGates:
-        gates = inputs @ self.weight_ih.T
-        gates = gates if self.bias is None else gates + self.bias
+        gates = affine(self.weight_ih, inputs, self.bias)
         return JANETGates(*jnp.split(gates, 2, axis=-1))
 
     def project_hidden(self, carry: Hidden) -> JANETGates:

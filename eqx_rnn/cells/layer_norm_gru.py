@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -19,6 +20,7 @@ from ..initializers import (
     split_key,
 )
 from ._activations import activate
+from ._affine import add_bias, along
 from ._layer_norm import normalize
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
@@ -63,9 +65,9 @@ class LayerNormGRUCell(FactoredCell):
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
     eps: float = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -90,7 +92,8 @@ class LayerNormGRUCell(FactoredCell):
         - `hidden_size`: how many features the hidden state, and so the output, has.
         - `use_bias`: whether there are biases.
         - `eps`: what is added to a variance.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `gain_init`: likewise, for the gains.
@@ -134,7 +137,7 @@ class LayerNormGRUCell(FactoredCell):
         rz, n = self._normalize(*self._split(inputs @ self.weight_ih.T), self.gain_ih)
         if self.bias is not None:
             b_rz, b_n = self._split(self.bias)
-            rz, n = rz + b_rz, n + b_n
+            rz, n = add_bias(rz, b_rz), add_bias(n, b_n)
         return LayerNormGRUGates(rz, n, None, None)
 
     def project_hidden(self, carry: Hidden) -> LayerNormGRUGates:
@@ -146,7 +149,7 @@ class LayerNormGRUCell(FactoredCell):
     ) -> tuple[Hidden, Hidden]:
         rz_h, n_h = self._normalize(gates.rz_h, gates.n_h, self.gain_hh)
         r, z = activate(gates.rz_x + rz_h, self.gate_activation, self.gate_activation)
-        n = self.activation(gates.n_x + r * (n_h if self.bias_n is None else n_h + self.bias_n))
+        n = self.activation(gates.n_x + r * add_bias(n_h, self.bias_n))
         hidden = (1 - z) * n + z * carry
         return hidden, hidden
 
@@ -160,4 +163,6 @@ class LayerNormGRUCell(FactoredCell):
 
     def _normalize(self, rz: Array, n: Array, gain: Array) -> tuple[Array, Array]:
         s_rz, s_n = self._split(gain)
-        return s_rz * normalize(rz, self.eps), s_n * normalize(n, self.eps)
+        rz = along(s_rz, rz) * normalize(rz, self.eps)
+        n = along(s_n, n) * normalize(n, self.eps)
+        return rz, n

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -19,6 +20,7 @@ from ..initializers import (
     split_key,
 )
 from ._activations import activate
+from ._affine import add_bias, along
 from ._carry import LSTMCarry
 from ._layer_norm import normalize
 
@@ -69,9 +71,9 @@ class LayerNormLSTMCell(FactoredCell):
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
     eps: float = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -97,7 +99,8 @@ class LayerNormLSTMCell(FactoredCell):
         - `hidden_size`: how many features the hidden state, the memory and the output have.
         - `use_bias`: whether there are biases.
         - `eps`: what is added to a variance.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `gain_init`: likewise, for the gains.
@@ -145,8 +148,9 @@ class LayerNormLSTMCell(FactoredCell):
         return LSTMCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> LayerNormLSTMGates:
-        gates = self.gain_ih * normalize(inputs @ self.weight_ih.T, self.eps)
-        return LayerNormLSTMGates(gates if self.bias is None else gates + self.bias, None)
+        gates = normalize(inputs @ self.weight_ih.T, self.eps)
+        gates = along(self.gain_ih, gates) * gates
+        return LayerNormLSTMGates(add_bias(gates, self.bias), None)
 
     def project_hidden(self, carry: LSTMCarry) -> LayerNormLSTMGates:
         # The norm is in `update`, so that the backward pass need not redo this product for it.
@@ -156,11 +160,11 @@ class LayerNormLSTMCell(FactoredCell):
         self, carry: LSTMCarry, gates: LayerNormLSTMGates, *, key: PRNGKeyArray | None = None
     ) -> tuple[LSTMCarry, Hidden]:
         sigmoid, tanh = self.gate_activation, self.activation
-        stacked = gates.x + self.gain_hh * normalize(gates.h, self.eps)
+        stacked = gates.x + along(self.gain_hh, gates.h) * normalize(gates.h, self.eps)
         i, f, g, o = activate(stacked, sigmoid, sigmoid, tanh, sigmoid)
         cell = f * carry.cell + i * g
-        seen = self.gain_c * normalize(cell, self.eps)
-        hidden = o * tanh(seen if self.bias_c is None else seen + self.bias_c)
+        seen = along(self.gain_c, cell) * normalize(cell, self.eps)
+        hidden = o * tanh(add_bias(seen, self.bias_c))
         return LSTMCarry(hidden, cell), hidden
 
     def read_out(self, carry: LSTMCarry) -> Hidden:

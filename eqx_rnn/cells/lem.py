@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -18,6 +19,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -65,9 +67,9 @@ class LEMCell(FactoredCell):
     hidden_size: int = eqx.field(static=True)
     dt: float = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -92,7 +94,8 @@ class LEMCell(FactoredCell):
         - `dt`: the longest time step that can be learnt, positive, in units of the states' own
             time constant, which is 1. The paper's bounds want at most 1.
         - `use_bias`: whether there are biases.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `carry_init`: likewise, for the carry before the first step.
@@ -125,8 +128,8 @@ class LEMCell(FactoredCell):
         return LEMCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> LEMGates:
-        gates = inputs @ self.weight_ih.T
-        return LEMGates(*jnp.split(gates if self.bias is None else gates + self.bias, 4, axis=-1))
+        gates = affine(self.weight_ih, inputs, self.bias)
+        return LEMGates(*jnp.split(gates, 4, axis=-1))
 
     def project_hidden(self, carry: LEMCarry) -> LEMGates:
         s, t, z = jnp.split(carry.hidden @ self.weight_hh.T, 3, axis=-1)

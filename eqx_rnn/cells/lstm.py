@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -18,6 +19,7 @@ from ..initializers import (
     split_key,
 )
 from ._activations import activate
+from ._affine import affine
 from ._carry import LSTMCarry
 
 Gates = Float[Array, "*batch 4*{self.hidden_size}"]
@@ -56,9 +58,9 @@ class LSTMCell(FactoredCell):
     hidden_size: int = eqx.field(static=True)
     proj_size: int | None = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -83,7 +85,8 @@ class LSTMCell(FactoredCell):
         - `hidden_size`: how many features the memory `c` has.
         - `proj_size`: how many features `h` has, if other than `hidden_size`.
         - `use_bias`: whether there are biases.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `forget_bias`: added once, here, to what `bias_init` draws for the forget gate (R.
@@ -136,8 +139,7 @@ class LSTMCell(FactoredCell):
         return LSTMCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Gates:
-        gates = inputs @ self.weight_ih.T
-        return gates if self.bias is None else gates + self.bias
+        return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: LSTMCarry) -> Gates:
         return carry.hidden @ self.weight_hh.T

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -17,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import add_bias, affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -57,9 +59,9 @@ class MGUCell(FactoredCell):
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
     reset_gate: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -85,7 +87,8 @@ class MGUCell(FactoredCell):
         - `use_bias`: whether there are biases. (`bias_n` exists only if `reset_gate=True`; it
             would be a second `b_n` otherwise.)
         - `reset_gate`: whether the gate multiplies the state's part of the candidate, too.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `forget_bias`: added once, here, to what `bias_init` draws for the forget gate. Without
@@ -129,13 +132,13 @@ class MGUCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> MGUGates:
-        gates = inputs @ self.weight_ih.T
-        f, n = jnp.split(gates if self.bias is None else gates + self.bias, 2, axis=-1)
+        gates = affine(self.weight_ih, inputs, self.bias)
+        f, n = jnp.split(gates, 2, axis=-1)
         return MGUGates(f, n, None)
 
     def project_hidden(self, carry: Hidden) -> MGUGates:
         f, n = jnp.split(carry @ self.weight_hh.T, 2, axis=-1)
-        return MGUGates(f, None, n if self.bias_n is None else n + self.bias_n)
+        return MGUGates(f, None, add_bias(n, self.bias_n))
 
     def update(
         self, carry: Hidden, gates: MGUGates, *, key: PRNGKeyArray | None = None

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -17,6 +18,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -52,9 +54,9 @@ class MinimalRNNCell(FactoredCell):
     input_size: int = eqx.field(static=True)
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -76,7 +78,8 @@ class MinimalRNNCell(FactoredCell):
         - `input_size`: how many features the inputs have.
         - `hidden_size`: how many features the hidden state, and so the output, has.
         - `use_bias`: whether there are biases.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             second is called for `weight_zh` and for `weight_hh`.
         - `carry_init`: likewise, for the hidden state before the first step.
@@ -109,10 +112,10 @@ class MinimalRNNCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> MinimalRNNGates:
-        b_z, b_u = (0.0, 0.0) if self.bias is None else jnp.split(self.bias, 2)
+        b_z, b_u = (None, None) if self.bias is None else jnp.split(self.bias, 2)
         # All that needs no carry is here, and so out of the time loop: the embedding, too.
-        z = self.activation(inputs @ self.weight_ih.T + b_z)
-        return MinimalRNNGates(z @ self.weight_zh.T + b_u, z)
+        z = self.activation(affine(self.weight_ih, inputs, b_z))
+        return MinimalRNNGates(affine(self.weight_zh, z, b_u), z)
 
     def project_hidden(self, carry: Hidden) -> MinimalRNNGates:
         return MinimalRNNGates(carry @ self.weight_hh.T, None)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -18,6 +19,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine, along
 from ._carry import LSTMCarry
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
@@ -62,9 +64,9 @@ class PeepholeLSTMCell(FactoredCell):
     input_size: int = eqx.field(static=True)
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -88,7 +90,8 @@ class PeepholeLSTMCell(FactoredCell):
         - `input_size`: how many features the inputs have.
         - `hidden_size`: how many features the hidden state, the memory and the output have.
         - `use_bias`: whether there are biases.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `peephole_init`: likewise, for the peepholes. With zeros the cell starts as an
@@ -130,8 +133,7 @@ class PeepholeLSTMCell(FactoredCell):
         return LSTMCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> PeepholeLSTMGates:
-        gates = inputs @ self.weight_ih.T
-        gates = gates if self.bias is None else gates + self.bias
+        gates = affine(self.weight_ih, inputs, self.bias)
         return PeepholeLSTMGates(*jnp.split(gates, 4, axis=-1))
 
     def project_hidden(self, carry: LSTMCarry) -> PeepholeLSTMGates:
@@ -140,7 +142,7 @@ class PeepholeLSTMCell(FactoredCell):
     def update(
         self, carry: LSTMCarry, gates: PeepholeLSTMGates, *, key: PRNGKeyArray | None = None
     ) -> tuple[LSTMCarry, Hidden]:
-        p_i, p_f, p_o = jnp.split(self.weight_ph, 3)
+        p_i, p_f, p_o = (along(p, carry.cell) for p in jnp.split(self.weight_ph, 3))
         i = self.gate_activation(gates.i + p_i * carry.cell)
         f = self.gate_activation(gates.f + p_f * carry.cell)
         g = self.activation(gates.g)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -16,6 +17,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -43,8 +45,8 @@ class SimpleCell(FactoredCell):
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
     residual: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -67,7 +69,8 @@ class SimpleCell(FactoredCell):
         - `hidden_size`: how many features the hidden state, and so the output, has.
         - `use_bias`: whether there is a bias `b`.
         - `residual`: whether `h` is added inside the activation.
-        - `activation`: any function from an array to an array of the same shape.
+        - `activation`: any function from an array to an array of the same shape. A module with
+            parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`.
         - `carry_init`: likewise, for the hidden state before the first step.
         - `dtype`: of the weights; JAX's default floating-point dtype if `None`.
@@ -98,8 +101,7 @@ class SimpleCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Hidden:
-        gates = inputs @ self.weight_ih.T
-        return gates if self.bias is None else gates + self.bias
+        return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: Hidden) -> Hidden:
         return carry @ self.weight_hh.T

@@ -9,6 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -18,6 +19,7 @@ from ..initializers import (
     gate_weights,
     split_key,
 )
+from ._affine import affine
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 
@@ -93,9 +95,9 @@ class SLSTMCell(FactoredCell):
     num_heads: int = eqx.field(static=True)
     forget_gate: Literal["sigmoid", "exp"] = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -124,7 +126,8 @@ class SLSTMCell(FactoredCell):
         - `forget_gate`: its activation. With `"exp"` memories can grow in weight against what
             comes later.
         - `use_bias`: whether there are biases.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first is called once a gate, the second once a head and gate.
         - `forget_bias`: added once, here, to what `bias_init` draws for the forget gate; if
@@ -181,8 +184,8 @@ class SLSTMCell(FactoredCell):
         return SLSTMCarry(hidden, SLSTMMemory(*memory))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> SLSTMGates:
-        gates = inputs @ self.weight_ih.T
-        return SLSTMGates(*jnp.split(gates if self.bias is None else gates + self.bias, 4, axis=-1))
+        gates = affine(self.weight_ih, inputs, self.bias)
+        return SLSTMGates(*jnp.split(gates, 4, axis=-1))
 
     def project_hidden(self, carry: SLSTMCarry) -> SLSTMGates:
         heads = carry.hidden.reshape(*carry.hidden.shape[:-1], self.num_heads, self.head_size)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._checks import check_inputs
+from .._functions import as_function
 from ..base import FactoredCell
 from ..initializers import (
     Initializer,
@@ -18,6 +19,7 @@ from ..initializers import (
     split_key,
 )
 from ._activations import activate
+from ._affine import affine
 
 Gates = Float[Array, "*batch 2*{self.hidden_size}"]
 Hidden = Float[Array, "*batch {self.hidden_size}"]
@@ -45,9 +47,9 @@ class UGRNNCell(FactoredCell):
     input_size: int = eqx.field(static=True)
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(static=True)
-    gate_activation: Callable = eqx.field(static=True)
-    carry_init: Initializer = eqx.field(static=True)
+    activation: Callable = eqx.field(converter=as_function)
+    gate_activation: Callable = eqx.field(converter=as_function)
+    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -70,7 +72,8 @@ class UGRNNCell(FactoredCell):
         - `input_size`: how many features the inputs have.
         - `hidden_size`: how many features the hidden state, and so the output, has.
         - `use_bias`: whether there are biases.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape.
+        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
+            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
         - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
             first two are called once a gate, so that each gate's matrix is orthogonal, say.
         - `forget_bias`: added once, here, to what `bias_init` draws for the update gate, which
@@ -108,8 +111,7 @@ class UGRNNCell(FactoredCell):
         return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Gates:
-        gates = inputs @ self.weight_ih.T
-        return gates if self.bias is None else gates + self.bias
+        return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: Hidden) -> Gates:
         return carry @ self.weight_hh.T

@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, DTypeLike
 
 from .._checks import describe
+from .._functions import is_part, plain
 from ..base import RNNCellBase
 
 # JAX's under a transformation, so `from_...` and `to_...` can be differentiated.
@@ -195,6 +196,8 @@ def build(
 ) -> Any:
     """A cell around given weights; its constructor checks the options and draws nothing."""
     weights = {name: value for name, value in weights.items() if value is not None}
+    arrays = {name: jnp.asarray(value) for name, value in weights.items()}
+    arrays |= {name: value for name, value in options.items() if is_part(value)}
     shapes = eqx.filter_eval_shape(
         cell_type,
         *sizes,
@@ -206,10 +209,13 @@ def build(
         **options,
     )
     return eqx.tree_at(
-        lambda cell: [getattr(cell, name) for name in weights],
-        shapes,
-        [jnp.asarray(value) for value in weights.values()],
+        lambda cell: [getattr(cell, name) for name in arrays], shapes, list(arrays.values())
     )
+
+
+def show(value: Any) -> str:
+    """The name of a function, or a value as Python writes it."""
+    return getattr(value, "__name__", repr(value))
 
 
 def check_type(owner: str, name: str, module: Any, types: Iterable[type]) -> None:
@@ -232,9 +238,8 @@ def check_choice(owner: str, name: str, value: Any, choices: Iterable[Any]) -> N
 def check_options(owner: str, cell: Any, **wanted: Any) -> None:
     """Refuses a cell with an option that the target cannot have; a tuple gives several."""
     for name, values in wanted.items():
-        value = getattr(cell, name)
+        value = plain(getattr(cell, name))
         if value not in (values if isinstance(values, tuple) else (values,)):
-            show = lambda v: getattr(v, "__name__", repr(v))
             choices = list(map(show, values if isinstance(values, tuple) else [values]))
             found = show(value)
             if found in choices:  # another function of that name

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import DTypeLike
 
+from .._functions import as_function, plain
 from ..base import RNNCellBase
 from ..bidirectional import Bidirectional
 from ..cells import GRUCell, LSTMCell, PeepholeLSTMCell, SimpleCell
@@ -21,6 +22,7 @@ from ._entries import (
     concatenate,
     merge_gru_biases,
     reorder,
+    show,
     split_gru_biases,
     write,
 )
@@ -132,10 +134,10 @@ def _read_cell(
         options["gate_activation"] = functions[0]
     if kind == "GRU":
         options["reset_after"] = linear_before_reset
-    if kind == "LSTM" and functions[1] is not functions[2]:
+    if kind == "LSTM" and as_function(functions[1]) != as_function(functions[2]):
         raise ValueError(
             "from_onnx: `activations` must name one function for an LSTM's candidate and output, "
-            f"got {functions[1].__name__} and {functions[2].__name__}: LSTMCell has one for both."
+            f"got {show(functions[1])} and {show(functions[2])}: LSTMCell has one for both."
         )
     if bias is not None:
         size = bias.shape[0] // 2
@@ -208,10 +210,10 @@ def _activation_names(owner: str, kind: str, cell: Any) -> list[str]:
     names = {function: name for name, function in ONNX.items()}
     check_options(owner, cell, activation=tuple(names))
     if kind == "RNN":
-        return [names[cell.activation]]
+        return [names[plain(cell.activation)]]
     check_options(owner, cell, gate_activation=tuple(names))
     others = 2 if kind == "LSTM" else 1
-    return [names[cell.gate_activation], *(others * [names[cell.activation]])]
+    return [names[plain(cell.gate_activation)], *(others * [names[plain(cell.activation)]])]
 
 
 def _write_cell(owner: str, kind: str, cell: Any) -> dict[str, Weights]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import DTypeLike
 
+from .._functions import is_part
 from ..base import RNNCellBase
 from ..bidirectional import Bidirectional
 from ..cells import GRUCell, LSTMCell, SimpleCell
@@ -210,7 +211,8 @@ def _directions(owner: str, layer: Any) -> list[RNN]:
 def _traits(cell: Any) -> tuple:
     check_type("to_torch", "cell", cell, TYPES.values())
     proj_size = getattr(cell, "proj_size", None)
-    return type(cell).__name__, cell.hidden_size, proj_size, cell.use_bias, cell.activation
+    activation = None if is_part(cell.activation) else cell.activation
+    return type(cell).__name__, cell.hidden_size, proj_size, cell.use_bias, activation
 
 
 def _write_cell(owner: str, cell: Any, suffix: str) -> dict[str, Weights]:

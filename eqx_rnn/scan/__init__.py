@@ -8,6 +8,7 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .._contract import check_batch, dtypes_of, keep_dtypes
 from ..base import FactoredCell, RNNCellBase
 from . import factored, plain
 from ._chunks import is_known, join, pieces
@@ -47,6 +48,8 @@ def scan(
     Compiled here, so that a call outside `jax.jit` does not compile anew each time.
     """
     cell, carry, inputs, initial, steps = align(cell, carry, inputs, initial, steps)
+    batch = inputs.shape[1 : inputs.ndim - cell.num_feature_dims]
+    check_batch(type(cell).__name__, "the carry", carry, batch)
     safe = None
     if steps.valid is not None and inputs.shape[0] != 0:
         safe = harmless(steps.valid, steps.resets, reverse, carry, inputs, initial)
@@ -81,8 +84,11 @@ def scan(
         carry, results = run(jax.tree.map(cut, carry), *xs)
         return (jnp.asarray(False), carry), results
 
+    parts = pieces(num_steps, truncate, reverse)
+    first = jax.tree.map(lambda a: a[0], parts[0].cut((inputs, steps)))
+    carry = keep_dtypes(dtypes_of(jax.eval_shape(run, carry, *first)[0]), carry)
     state, results = (jnp.asarray(True), carry), []
-    for piece in pieces(num_steps, truncate, reverse):
+    for piece in parts:
         xs = piece.cut((inputs, steps))
         state, result = lax.scan(piece_of_time, state, xs, reverse=reverse)
         results.append(jax.tree.map(piece.flatten, result))

@@ -57,7 +57,8 @@ def backward(
                 starts = jax.vmap(lambda r, c: select(r, initial, c))(steps.resets, starts)
             gates_or_new = carries if run.restore else gates
             if safe is not None:
-                starts = jax.vmap(lambda v, c: select(v, c, safe.carry))(steps.valid, starts)
+                safe_carry = safe.carry
+                starts = jax.vmap(lambda v, c: select(v, c, safe_carry))(steps.valid, starts)
             steps = steps._replace(keys=None)
             needs = starts, gates_or_new, steps, drawn, d_carries, d_outputs
             return go_back(state, x, needs)

@@ -7,7 +7,7 @@ one that no step accepts; even zeros are not safe, as for a cell that divides by
 skipped step is computed from the inputs and the carry of a step that is valid.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.lax as lax

@@ -137,7 +137,7 @@ def _batch(axis, args, axes, *, function, transpose, num_residuals, outputs):
     else:
         batched = vmap(function, in_axes=(residual_axes, argument_axes))
 
-    def batched_transpose(residuals, cotangents):
+    def transpose_each(residuals, cotangents):
         which = [i for i, ct in enumerate(cotangents) if ct is not None]
 
         def one(residuals, given):
@@ -155,6 +155,8 @@ def _batch(axis, args, axes, *, function, transpose, num_residuals, outputs):
             results = batched(residuals, arguments)
             return results, len(results) * [0]
         batched_transpose = batched.transpose
+    else:
+        batched_transpose = transpose_each
     if getattr(axis, "explicit_mesh_axis", None) is None:
         outputs = [many(output, axis.size) for output in outputs]
     else:

@@ -10,8 +10,8 @@ class Steps(NamedTuple):
     - `resets`: bool, `(time, *batch)`: where true, the initial carry replaces the carry before
         the step. Without effect where `valid` is false.
     - `keys`: `(time,)`, one random key per step.
-    - `cuts`: bool, `(time,)`: where true, no gradient flows to the carry before the step. Only where
-        the time axis cannot be cut into pieces.
+    - `cuts`: bool, `(time,)`: where true, no gradient flows to the carry before the step. For a
+        time axis that cannot be cut into pieces.
     """
 
     valid: Array | None

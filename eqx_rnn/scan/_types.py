@@ -70,11 +70,11 @@ def align(
             place = lambda a: NamedSharding(mesh, PartitionSpec(*spec[: a.ndim]))
             return jax.tree.map(lambda a: jax.sharding.reshard(a, place(a)), tree)
 
-        cell, carry, _, initial, (valid, resets, keys) = arrays
+        cell, carry, _, initial, (valid, resets, *not_of_rows) = arrays
         carry, initial = spread((carry, initial), spec[1 : 1 + num_batch_axes])
         valid, resets = spread((valid, resets), spec)
         cell = jax.tree.map(lambda a: spread(a, jax.typeof(a).sharding.spec), cell)
-        arrays = cell, carry, inputs, initial, Steps(valid, resets, keys)
+        arrays = cell, carry, inputs, initial, Steps(valid, resets, *not_of_rows)
     return eqx.combine(arrays, others)
 
 

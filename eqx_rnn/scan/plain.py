@@ -48,7 +48,10 @@ def scan(
     def run(carry: PyTree[Array], xs: Any):
         return lax.scan(step, carry, xs, reverse=reverse, unroll=unroll)
 
-    if checkpoint is None or inputs.shape[0] == 0:
+    if inputs.shape[0] == 0:
+        with jax.disable_jit(False):  # where `jit` is disabled, JAX refuses an empty scan
+            return run(carry, (inputs, steps))
+    if checkpoint is None:
         return run(carry, (inputs, steps))
     results = []
     for piece in pieces(inputs.shape[0], checkpoint, reverse):
@@ -65,10 +68,10 @@ def scan(
 def _settle(cell: RNNCellBase, carry: PyTree[Array], inputs: Array, steps: Steps) -> PyTree[Array]:
     """The carry in the dtypes that it keeps. Checks a step of the cell on the way."""
     x, key = jax.tree.map(one, (inputs, steps.keys))
-    dtypes = None
-    while dtypes != dtypes_of(carry):
-        dtypes = dtypes_of(carry)
+    while True:
         new_carry, outputs = jax.eval_shape(lambda c, x, k: cell(c, x, key=k), carry, x, key)
         check_step(cell, x, carry, (), new_carry, outputs)
-        carry = keep_dtypes(widen(carry, new_carry), carry)
-    return carry
+        dtypes = widen(carry, new_carry)
+        if dtypes == dtypes_of(carry):
+            return carry
+        carry = keep_dtypes(dtypes, carry)

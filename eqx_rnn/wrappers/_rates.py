@@ -67,9 +67,14 @@ def spread(
         ) from error
 
 
-def fixed(rate: Any) -> Any:
-    """A rate that is an array is a leaf of the cell as its weights are, but is not trained."""
-    return lax.stop_gradient(rate) if isinstance(rate, Array) else rate
+def fixed(rate: Any, like: Any) -> Any:
+    """A rate for the entries of `like`, with as many axes.
+
+    A rate that is an array is a leaf of the cell as its weights are, but is not trained.
+    """
+    if np.ndim(rate) == 0:
+        return lax.stop_gradient(rate) if isinstance(rate, Array) else rate
+    return lax.stop_gradient(lax.expand_dims(jnp.asarray(rate), range(like.ndim - rate.ndim)))
 
 
 def is_zero(rate: Any) -> bool:
@@ -96,4 +101,4 @@ def drop(array: Array, mask: Bool[Array, "..."] | None, rate: Any) -> Array:
     """Zeros where the mask is false, what is left scaled up by as much. No mask drops none."""
     if mask is None:
         return array
-    return jnp.where(mask, array / (1 - fixed(rate)), 0).astype(array.dtype)
+    return jnp.where(mask, array / (1 - fixed(rate, array)), 0).astype(array.dtype)

@@ -7,7 +7,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._checks import describe
 from ..base import RNNCellBase
-from ._rates import as_rates, check_rates, drop, is_zero, require_key, split
+from ._rates import as_rates, check_rates, drop, fixed, is_zero, require_key, split
 from ._wrapper import Wrapper, begin, innermost
 
 
@@ -63,7 +63,7 @@ class DropConnect(Wrapper):
         )
         mask_key, cell_key = split(key, 2)
         weight = getattr(innermost(self.cell), self.name)
-        mask = jr.bernoulli(mask_key, 1 - self.rate, weight.shape)
+        mask = jr.bernoulli(mask_key, 1 - fixed(self.rate, weight), weight.shape)
         where = lambda cell: getattr(innermost(cell), self.name)
         masked = eqx.tree_at(where, self.cell, drop(weight, mask, self.rate))
         cell, carry, restore = masked.begin(carry, key=cell_key)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from .._checks import describe
 from ..base import FactoredCell, RNNCellBase
-from ._rates import as_rates, check_rates, drop, is_zero, require_key, split, spread
+from ._rates import as_rates, check_rates, drop, fixed, is_zero, require_key, split, spread
 from ._wrapper import Wrapper, begin, innermost, project_hidden, project_input, update
 
 
@@ -131,4 +131,4 @@ def _draw(like: Any, rate: Any, key: PRNGKeyArray | None) -> Bool[Array, "..."] 
     if is_zero(rate):
         return None
     key = require_key("RecurrentDropout", key, "to `RNN` or to `initialize_carry`")
-    return jr.bernoulli(key, 1 - rate, like.shape)
+    return jr.bernoulli(key, 1 - fixed(rate, like), like.shape)

@@ -66,11 +66,12 @@ class Zoneout(Wrapper):
     def _zone(self, old: Any, new: Any, rate: Any, key: PRNGKeyArray | None) -> Any:
         if is_zero(rate):
             return new
+        like = jax.tree.leaves(new)[0]
+        rate = fixed(rate, like)
         if self.inference:
-            rate = fixed(rate)
             return old.mix(new, rate) if _is_whole(old) else _mean(old, new, rate)
         key = require_key("Zoneout", key, "to `RNN` or to each step")
-        kept = jr.bernoulli(key, rate, jax.tree.leaves(new)[0].shape)
+        kept = jr.bernoulli(key, rate, like.shape)
         return jax.tree.map(lambda a, b: jnp.where(kept, a, b), old, new)
 
 
