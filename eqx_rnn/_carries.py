@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ._checks import describe, describe_tree, is_ours
+from ._dtypes import widest
 from ._errors import fault
 
 
@@ -53,7 +54,7 @@ def check_carry(owner: str, name: str, carry: PyTree, wanted: PyTree) -> PyTree[
             )
         if leaf.dtype == want.dtype:
             return jnp.asarray(leaf)
-        return jnp.asarray(leaf).astype(jnp.promote_types(leaf.dtype, want.dtype))
+        return jnp.asarray(leaf).astype(widest(leaf.dtype, want.dtype))
 
     return jax.tree.map(check_leaf, carry, wanted)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ._checks import describe, describe_tree
+from ._dtypes import widest
 
 
 def check_contract(
@@ -70,7 +71,7 @@ def widen(carry: PyTree[Any], new_carry: PyTree[Any]) -> PyTree[jnp.dtype]:
         if not _fits(old, new):
             return new.dtype
         is_real = _kind(old) == jnp.floating
-        return jnp.promote_types(old.dtype, new.dtype) if is_real else old.dtype
+        return widest(old.dtype, new.dtype) if is_real else old.dtype
 
     return jax.tree.map(of_leaf, carry, new_carry)
 

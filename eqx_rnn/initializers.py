@@ -13,6 +13,7 @@ from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from ._arguments import guard
 from ._checks import as_dtype
+from ._dtypes import widest
 from .base import RNNCellBase
 
 # The signature of `jax.nn.initializers`: `(key, shape, dtype) -> array`.
@@ -56,7 +57,7 @@ def draw(init: Initializer, key: PRNGKeyArray, shape: Sequence[int], dtype: DTyp
     Some initialisers (`orthogonal`) have no half-precision form, and a rounded float32 draw is
     the better sample anyway.
     """
-    return init(key, tuple(shape), jnp.promote_types(dtype, jnp.float32)).astype(dtype)
+    return init(key, tuple(shape), widest(dtype, jnp.float32)).astype(dtype)
 
 
 def gate_weights(
@@ -135,7 +136,8 @@ def draw_carry(
     """
     batch = sample_input.shape[: len(sample_input.shape) - cell.num_feature_dims]
     weights = jax.tree.leaves(eqx.filter(cell, eqx.is_inexact_array))
-    dtype = jnp.result_type(sample_input.dtype, *weights)
+    # A sample may be a float64 array of NumPy, where JAX has no float64.
+    dtype = widest(jax.dtypes.canonicalize_dtype(sample_input.dtype), *weights)
     keys = len(feature_shapes) * [None] if key is None else jr.split(key, len(feature_shapes))
     try:
         return [

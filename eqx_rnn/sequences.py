@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Int
 
 from ._arguments import guard
 from ._checks import as_array, describe
+from ._dtypes import widest
 from ._errors import caller, fault
 from ._exportable import not_exportable
 from .scan import fill_skipped
@@ -64,7 +65,7 @@ def flip_sequences(
     xs = jnp.moveaxis(inputs, time_axis, 0)
     batch, num_steps = xs.shape[1 : ndim + 1], xs.shape[0]
     lengths = as_lengths("flip_sequences", seq_lengths, batch, num_steps, check_lengths)[None]
-    time = jnp.arange(xs.shape[0]).reshape(-1, *ndim * (1,))
+    time = jnp.arange(xs.shape[0], dtype=jnp.int32).reshape(-1, *ndim * (1,))
     source = jnp.where(time < lengths, lengths - 1 - time, time)
     source = source.reshape(source.shape + (1,) * (xs.ndim - source.ndim))
     return jnp.moveaxis(jnp.take_along_axis(xs, source, 0), 0, time_axis)
@@ -90,7 +91,7 @@ def as_lengths(
         )
     if lengths.shape != batch:
         raise fault(ValueError, owner, f"{start} Pass one length per sequence.{advice}")
-    wide = lengths.astype(jnp.promote_types(lengths.dtype, jnp.int32))  # int8 has no 300
+    wide = lengths.astype(widest(lengths.dtype, jnp.int32))  # int8 has no 300
     if not check:
         return jnp.clip(wide, 0, num_steps).astype(jnp.int32)
     not_exported = (
@@ -167,7 +168,7 @@ def valid_steps(
             "`seq_lengths` and `mask` must not both be given. Pass the one that says which steps "
             "are valid; combine them as `mask & (jnp.arange(time) < lengths)`.",
         )
-    time = jnp.arange(axes.num_steps).reshape(-1, *len(axes.batch) * (1,))
+    time = jnp.arange(axes.num_steps, dtype=jnp.int32).reshape(-1, *len(axes.batch) * (1,))
     if seq_lengths is not None:
         advice = _advise_layout(seq_lengths, axes)
         size = axes.num_steps

@@ -7,14 +7,13 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import oracles
 import oracles_dynamics
 import oracles_gated
 import oracles_wrappers
-from helpers import random_like
+from helpers import FLOAT, random_like
 from plain_cell import PlainCell
 
 import eqx_rnn
@@ -28,17 +27,17 @@ class Case:
     features: tuple[int, ...] = (3,)
     call: tuple = ()  # the class of the cell, with its arguments by position and by name
 
-    def cell(self, dtype: Any = jnp.float64, seed: int = 0) -> Any:
+    def cell(self, dtype: Any = FLOAT, seed: int = 0) -> Any:
         """The cell with random distinct weights, biases too."""
         shapes = eqx.filter_eval_shape(self.make, dtype=dtype, key=jr.key(0))
         return random_like(shapes, seed, scale=0.5)
 
-    def inputs(self, *leading: int, seed: int = 2, dtype: Any = jnp.float64) -> jax.Array:
+    def inputs(self, *leading: int, seed: int = 2, dtype: Any = FLOAT) -> jax.Array:
         return random_like(jax.ShapeDtypeStruct((*leading, *self.features), dtype), seed)
 
     def carry(self, cell: Any, *batch: int, seed: int = 3) -> Any:
         """A random carry in place of the zeros that cells start from."""
-        sample = jax.ShapeDtypeStruct((*batch, *self.features), jnp.float64)
+        sample = jax.ShapeDtypeStruct((*batch, *self.features), FLOAT)
         return random_like(jax.eval_shape(lambda: cell.initialize_carry(None, sample)), seed)
 
 

@@ -2,10 +2,15 @@ import mmap
 import os
 import pathlib
 
+import equinox as eqx
 import jax
 import jaxlib
+import numpy as np
+import pytest
 
-jax.config.update("jax_enable_x64", True)
+pytest.register_assert_rewrite("helpers")  # otherwise `python -O` leaves its asserts out
+if "JAX_ENABLE_X64" not in os.environ:
+    jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 8)  # for the tests of a batch that is spread
 
 # Most of the suite's time is XLA compiling small programs that run once. Without optimising, with
@@ -28,3 +33,9 @@ def known(flags):
 # XLA reads them when it first compiles. What was set outside comes last, and wins.
 ours = [f"--{flag}={XLA_FLAGS[flag]}" for flag in known(XLA_FLAGS)]
 os.environ["XLA_FLAGS"] = " ".join([*ours, os.environ.get("XLA_FLAGS", "")])
+
+if jax.config.jax_check_tracer_leaks:
+    # Equinox's first `error_if` of a process leaks a tracer, and no later one does.
+    jax.config.update("jax_check_tracer_leaks", False)
+    eqx.filter_jit(lambda x: eqx.error_if(x, x < 0, "negative"))(np.ones(1))
+    jax.config.update("jax_check_tracer_leaks", True)

@@ -170,7 +170,7 @@ def test_flax_is_wrong_about_length_0(reverse):
     initial = jax.tree.map(lambda leaf: leaf[0], flax_carry(args[-1]))
     jax.tree.map(np.testing.assert_array_equal, ours, (initial, np.zeros((TIME, 4))))
     jax.tree.map(assert_close, flax[0], flax_in_full[0])
-    assert jnp.abs(flax[0][1] - initial[1]).max() > 0.01
+    assert (jnp.abs(flax[0][1] - initial[1]) > 0.01).any()
 
 
 @pytest.mark.parametrize(

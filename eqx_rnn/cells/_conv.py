@@ -9,6 +9,7 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._dtypes import widest
 from .._errors import fault
 
 Padding = str | Sequence[tuple[int, int]]
@@ -75,7 +76,7 @@ def convolve(
     num_axes = weight.ndim - 2
     batch = inputs.shape[: -num_axes - 1]
     space = "XYZ"[:num_axes]
-    dtype = jnp.result_type(inputs, weight)
+    dtype = widest(inputs, weight)
     # XLA's CPU backend is several times as fast where the kernel's channels come last, too.
     weight = jnp.moveaxis(weight, (0, 1), (-1, -2))
     outputs = lax.conv_general_dilated(

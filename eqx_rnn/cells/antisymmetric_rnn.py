@@ -46,6 +46,12 @@ class AntisymmetricRNNCell(FactoredCell):
 
     **Shapes:** inputs `(*batch, input_size)`; carry and outputs `(*batch, hidden_size)`.
 
+    **Rounding:** A step shrinks differences between two states only if `epsilon (w^2 + gamma^2) < 2
+    gamma`, where `w` is the largest frequency (the absolute eigenvalues of `W_hh - W_hh^T`, up to 2
+    at first); with the default options, which are the paper's, a step enlarges them slightly. In
+    float32, errors therefore grow to about 1e-5 within 10,000 steps and to 0.01 or more within
+    100,000, in any implementation; with `gamma=0.1` they stay at 1e-6.
+
     **Source:** B. Chang, M. Chen, E. Haber, E. H. Chi, "AntisymmetricRNN: a dynamical system view
     on recurrent neural networks", ICLR, arXiv:1902.09689 (2019). Departures: W_hh is a whole
     matrix, where its upper triangle would do, and starts orthogonal, not normal.

@@ -49,6 +49,12 @@ class LayerNormLSTMCell(FactoredCell):
     **Shapes:** inputs `(*batch, input_size)`; carry `LSTMCarry(hidden, cell)`, both `(*batch,
     hidden_size)`; outputs as `hidden`.
 
+    **Rounding:** `LN(W_hh h)` divides by the spread of `W_hh h`, at first about a third, so a step
+    can enlarge differences between two states threefold, and errors grow over stretches of steps
+    before they shrink again. In float32, with the initial weights, over 100,000 steps the median
+    error of an output is 1e-7 but the largest is 0.01 to 1, in any implementation; smaller
+    `gain_hh`, or float64, prevent such stretches.
+
     **Source:** J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer normalization", arXiv:1607.06450 (2016),
     the supplementary material's LSTM. Departures: both norms' biases and the LSTM's own, which
     the paper adds up, are one `bias`; and the forget gate's starts from 1 (from 0 there).

@@ -48,7 +48,10 @@ def scan(
     def run(carry: PyTree[Array], xs: Any):
         return lax.scan(step, carry, xs, reverse=reverse, unroll=unroll)
 
-    if checkpoint is None or inputs.shape[0] == 0:
+    if inputs.shape[0] == 0:
+        with jax.disable_jit(False):  # where `jit` is disabled, JAX refuses an empty scan
+            return run(carry, (inputs, steps))
+    if checkpoint is None:
         return run(carry, (inputs, steps))
     results = []
     for piece in pieces(inputs.shape[0], checkpoint, reverse):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._checks import describe
+from .._dtypes import widest
 from ..base import RNNCellBase
 from ._wrapper import Wrapper, innermost
 
@@ -64,7 +65,7 @@ def _sample(cell: RNNCellBase) -> jax.ShapeDtypeStruct:
             "`jax.ShapeDtypeStruct`."
         )
     weights = jax.tree.leaves(eqx.filter(cell, eqx.is_inexact_array))
-    return jax.ShapeDtypeStruct((input_size,), jnp.result_type(*weights))
+    return jax.ShapeDtypeStruct((input_size,), widest(*weights))
 
 
 def _start(learned: Array, own: Array) -> Array:
@@ -74,5 +75,5 @@ def _start(learned: Array, own: Array) -> Array:
             f"cell was built with, got such that the carry is {describe(own)} where "
             f"{describe(learned)} is learned. Build the cell with a sample of that size."
         )
-    dtype = jnp.promote_types(learned.dtype, own.dtype)
+    dtype = widest(learned.dtype, own.dtype)
     return jnp.broadcast_to(learned, own.shape).astype(dtype)
