@@ -146,6 +146,14 @@ class Counted(Base):
         return super().update(carry, gates)
 
 
+class CountedInputs(Base):
+    calls: list = eqx.field(static=True)
+
+    def project_input(self, inputs):
+        io_callback(lambda x: self.calls.append(x.shape), None, inputs, ordered=True)
+        return super().project_input(inputs)
+
+
 class Rounded(Base):
     """A loop of unknown length has no reverse mode."""
 
@@ -170,6 +178,10 @@ def test_parts_without_a_derivative_run_forward(options):
         jax.effects_barrier()
         assert_close(outputs, rnn(Base(W, U)))
         assert len(calls) == 6
+    calls = []
+    assert_close(rnn(CountedInputs(W, U, calls)), rnn(Base(W, U)))
+    jax.effects_barrier()
+    assert calls == 6 * [(2, 3)]
     assert np.all(np.abs(rnn(Rounded(W, U))) <= 0.1)
 
 

@@ -389,3 +389,10 @@ def test_no_key_in_training(name, call, text):
         call(LSTM.inputs(3, 6))
     wanted = [f"{name}: `key` must be", "got None", "jax.random.key(seed)", text, "inference_mode"]
     assert not [part for part in wanted if part not in str(raised.value)]
+
+
+@pytest.mark.parametrize("between", [lambda cell: cell, LearnedCarry], ids=["", "learned-carry"])
+def test_masks_have_no_masks(between):
+    inner = between(RecurrentDropout(LSTM.cell(), 0.1, inference=True))
+    with pytest.raises(ValueError, match="RecurrentDropout: `cell` must be without another"):
+        RecurrentDropout(inner, 0.1)

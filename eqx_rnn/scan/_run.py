@@ -115,7 +115,7 @@ class Run:
             not (cell.num_feature_dims > 1 and is_spread(inputs))  # no one axis for both
             and bool(jax.tree.leaves(self.from_hidden))
             and not any(isinstance(c, Tracer) for closed, _ in traced for c in closed.consts)
-            and not any(map(_is_effect, update.effects))
+            and not any(_is_effect(e) for closed, _ in traced for e in closed.effects)
             and jax.tree.map(struct, new_carry) == self.carry
             and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in everything)
             and _same_shapes(self.from_input, self.gates)

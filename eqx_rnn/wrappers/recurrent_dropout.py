@@ -67,6 +67,14 @@ class RecurrentDropout(Wrapper):
     def __check_init__(self):
         check_rates("RecurrentDropout", "input_rate", self.input_rate)
         check_rates("RecurrentDropout", "hidden_rate", self.hidden_rate)
+        inner = self.cell
+        while isinstance(inner, Wrapper):
+            if isinstance(inner, RecurrentDropout):
+                raise ValueError(
+                    "RecurrentDropout: `cell` must be without another `RecurrentDropout`, whose "
+                    "masks would have masks of their own, got one. Pass both rates to one of them."
+                )
+            inner = inner.cell
 
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> PyTree[Array]:
         cell_key, input_key, hidden_key = split(key, 3)
