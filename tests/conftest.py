@@ -2,10 +2,8 @@ import mmap
 import os
 import pathlib
 
-import equinox as eqx
 import jax
 import jaxlib
-import numpy as np
 import pytest
 
 pytest.register_assert_rewrite("helpers")  # otherwise `python -O` leaves its asserts out
@@ -33,9 +31,3 @@ def known(flags):
 # XLA reads them when it first compiles. What was set outside comes last, and wins.
 ours = [f"--{flag}={XLA_FLAGS[flag]}" for flag in known(XLA_FLAGS)]
 os.environ["XLA_FLAGS"] = " ".join([*ours, os.environ.get("XLA_FLAGS", "")])
-
-if jax.config.jax_check_tracer_leaks:
-    # Equinox's first `error_if` of a process leaks a tracer, and no later one does.
-    jax.config.update("jax_check_tracer_leaks", False)
-    eqx.filter_jit(lambda x: eqx.error_if(x, x < 0, "negative"))(np.ones(1))
-    jax.config.update("jax_check_tracer_leaks", True)
