@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from cases import CELLS, WRAPPED
 from helpers import EXACT, assert_close
-from test_engine import OPTIONS
+from test_engine import OF_A_RUN
 
 import eqx_rnn
 from eqx_rnn import LSTMCarry, RecurrentDropout, Residual, StackedCell, Zoneout
-from eqx_rnn.scan import _run
+from eqx_rnn.scan import Steps, _run
 
 KEY = jax.random.key(1)
 INNER = {case.name: case for case in cases.INNER}
@@ -312,7 +312,7 @@ def test_the_engine_keeps_the_outputs_once(inner):
     """As a part of the carries."""
     case = INNER[inner]
     cell = Zoneout(case.cell(), 0.3)
-    keys = jax.random.split(KEY, 11)
-    run = _run.Run(cell, case.carry(cell, 3), case.inputs(11, 3), keys, **OPTIONS)
+    steps = Steps(None, None, jax.random.split(KEY, 11))
+    run = _run.Run(cell, case.carry(cell, 3), case.inputs(11, 3), steps, **OF_A_RUN)
     assert run.applies
     assert run.copies == [0]

@@ -12,7 +12,10 @@ from ._chunks import join, pieces
 from ._harmless import Harmless
 from ._select import select
 from ._steps import Steps
-from ._types import one
+
+
+class _WiderError(Exception):
+    """A step makes the carry wider than it was: the dtypes that it must have from the start."""
 
 
 def scan(
@@ -23,13 +26,29 @@ def scan(
     steps: Steps,
     *,
     safe: Harmless | None,
+    **options: Any,
+) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
+    """As `eqx_rnn.scan.scan`; `safe` says where skipped steps are computed from."""
+    while True:
+        try:
+            return _scan(cell, carry, inputs, initial, steps, safe, **options)
+        except _WiderError as wider:
+            carry = keep_dtypes(wider.args[0], carry)
+
+
+def _scan(
+    cell: RNNCellBase,
+    carry: PyTree[Array],
+    inputs: Array,
+    initial: PyTree[Array],
+    steps: Steps,
+    safe: Harmless | None,
+    *,
     reverse: bool,
     unroll: int,
     checkpoint: int | None,
     all_carries: bool,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
-    """As `eqx_rnn.scan.scan`; `safe` says where skipped steps are computed from."""
-    carry = _settle(cell, carry, inputs, steps)
     dtypes = dtypes_of(carry)
     initial = None if initial is None else keep_dtypes(dtypes, initial)
     safe_carry = None if safe is None else keep_dtypes(dtypes, safe.carry)
@@ -41,6 +60,10 @@ def scan(
         start = carry if reset is None else select(reset, initial, carry)
         start = start if safe is None else select(valid, start, safe_carry)
         new_carry, outputs = cell(start, x, key=key)
+        check_contract(cell, x, start, (), new_carry, outputs)
+        wide = widen(start, new_carry)
+        if wide != dtypes:
+            raise _WiderError(wide)
         new_carry = select(valid, keep_dtypes(dtypes, new_carry), carry)
         outputs = select(valid, outputs, 0)
         return new_carry, (new_carry if all_carries else None, outputs)
@@ -63,15 +86,3 @@ def scan(
         )
         results.append(jax.tree.map(piece.flatten, result))
     return carry, join(results, reverse)
-
-
-def _settle(cell: RNNCellBase, carry: PyTree[Array], inputs: Array, steps: Steps) -> PyTree[Array]:
-    """The carry in the dtypes that it keeps. Checks a step of the cell on the way."""
-    x, key = jax.tree.map(one, (inputs, steps.keys))
-    while True:
-        new_carry, outputs = jax.eval_shape(lambda c, x, k: cell(c, x, key=k), carry, x, key)
-        check_contract(cell, x, carry, (), new_carry, outputs)
-        dtypes = widen(carry, new_carry)
-        if dtypes == dtypes_of(carry):
-            return carry
-        carry = keep_dtypes(dtypes, carry)
