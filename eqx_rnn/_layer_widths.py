@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array
 
 from ._checks import describe_tree
-from ._widths import cell_outputs, check_widths
+from ._widths import cell_outputs, check_widths, is_own_layer
 from .bidirectional import Bidirectional
 from .rnn import RNN
 
@@ -56,7 +56,9 @@ def check_layers(layers: Sequence[Any], residual: bool, norms: Sequence[Any] | N
 
 
 def _layer_outputs(layer: Any, sample: Any) -> Any:
-    """One step of what a layer returns."""
+    """One step of what a layer returns; `None` if not known."""
+    if is_own_layer(layer):
+        return None
     if isinstance(layer, RNN):
         return cell_outputs(layer.cell, sample)
     if isinstance(layer, Bidirectional):

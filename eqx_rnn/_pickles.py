@@ -14,6 +14,8 @@ import sys
 import types
 from typing import Any
 
+import equinox as eqx
+
 from ._same import same
 
 PUBLIC = ("jax.nn", "jax.nn.initializers", "jax.numpy", "jax.lax", "eqx_rnn")
@@ -38,11 +40,14 @@ def portable(function: Any) -> Any:
     copied, name = _pickler_copies(), _import_name(function)
     if name is not None and not (copied and name.startswith("__main__:")):
         return _by_name(name)
+    part = lambda value: portable(value) if callable(value) else value
     if type(function) is functools.partial:
-        part = lambda value: portable(value) if callable(value) else value
         inner, args = portable(function.func), tuple(map(part, function.args))
         keywords = {name: part(value) for name, value in function.keywords.items()}
         return _Call(functools.partial, (inner,), (inner, args, keywords, None))
+    if isinstance(function, eqx.Module):
+        state = {name: part(value) for name, value in vars(function).items()}
+        return _Call(object.__new__, (type(function),), state)
     made = _made_again(function)
     if made is not None:
         return made
@@ -86,7 +91,11 @@ def _made_again(function: Any) -> _Call | None:
     for module in PUBLIC:
         try:
             make = _find(module, name)
-            args = inspect.signature(make).bind(**inspect.getclosurevars(inner).nonlocals)
+            values = inspect.getclosurevars(inner).nonlocals
+            names = inspect.signature(make).parameters
+            defaults = inspect.signature(inner).parameters.values()
+            values = {p.name: p.default for p in defaults if p.name in names} | values
+            args = inspect.signature(make).bind(**values)
             args.apply_defaults()
             if not args.kwargs and same(make(*args.args), function):
                 return _Call(operator.call, (_by_name(f"{module}:{name}"), *args.args))

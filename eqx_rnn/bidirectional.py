@@ -12,7 +12,7 @@ from ._carries import check_parts
 from ._checks import as_array, check_distinct
 from ._errors import part_of
 from ._functions import Name, as_function
-from ._widths import cell_outputs, input_struct, try_outputs
+from ._widths import cell_outputs, input_struct, is_known, is_own_layer, try_outputs
 from .base import inner_cells
 from .rnn import RNN
 from .sequences import backward_resets, find_axes
@@ -70,13 +70,14 @@ class Bidirectional(eqx.Module):
     def _check_widths(self) -> None:
         rnns = self.forward_rnn, self.backward_rnn
         forward, backward = map(input_struct, rnns)
-        if forward is not None and backward is not None and forward.shape != backward.shape:
+        known = all(map(is_known, rnns)) and None not in (forward, backward)
+        if known and forward.shape != backward.shape:
             raise ValueError(
                 "Bidirectional: `backward_rnn` must take in the same inputs as `forward_rnn`, with "
                 f"input_size={forward.shape[-1]} and num_feature_dims={forward.ndim}, got "
                 f"{backward.shape[-1]} and {backward.ndim}. Build both cells with one size."
             )
-        if self.merge not in ("sum", "mul", "ave"):
+        if self.merge not in ("sum", "mul", "ave") or any(map(is_own_layer, rnns)):
             return
         outputs = [try_outputs(rnn.cell, forward, cell_outputs) for rnn in rnns]
         if None not in outputs and outputs[0].shape != outputs[1].shape:
