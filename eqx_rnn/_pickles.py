@@ -94,8 +94,8 @@ def _made_again(function: Any) -> _Call | None:
             values = inspect.getclosurevars(inner).nonlocals
             names = inspect.signature(make).parameters
             defaults = inspect.signature(inner).parameters.values()
-            values = {p.name: p.default for p in defaults if p.name in names} | values
-            args = inspect.signature(make).bind(**values)
+            defaults = {p.name: p.default for p in defaults if p.name in names}
+            args = inspect.signature(make).bind(**{**defaults, **values})
             args.apply_defaults()
             if not args.kwargs and same(make(*args.args), function):
                 return _Call(operator.call, (_by_name(f"{module}:{name}"), *args.args))

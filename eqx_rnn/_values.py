@@ -28,7 +28,7 @@ def to_python(value: Any) -> Any:
 
     A single number of JAX as well, unless it is traced.
     """
-    if isinstance(value, jax.Array) and not isinstance(value, Tracer) and value.ndim == 0:
+    if _is_known_number(value):
         value = np.asarray(value)
     if isinstance(value, np.generic | np.ndarray):
         if jnp.issubdtype(value.dtype, jnp.floating):  # bfloat16 has no `tolist` of its own
@@ -37,6 +37,10 @@ def to_python(value: Any) -> Any:
     if type(value) in (tuple, list):
         return type(value)(map(to_python, value))
     return value
+
+
+def _is_known_number(value: Any) -> bool:
+    return isinstance(value, jax.Array) and value.ndim == 0 and not isinstance(value, Tracer)
 
 
 def matches(value: Any, hint: Any) -> bool:
@@ -90,8 +94,8 @@ def _refuse(owner: str, name: str, value: Any, hint: Any) -> NoReturn:
         check_function(owner, name, value)
     advice = " Pass `module.state_dict()`." if hasattr(value, "state_dict") else ""
     if isinstance(value, Tracer):
-        advice = " It is traced, by `jax.jit` say: pass a number of Python that is no argument of "
-        advice += "the traced function, or a static one."
+        advice = " It is traced, for example by `jax.jit`. Pass a Python value: a constant, or a "
+        advice += "static argument of the traced function."
     raise TypeError(f"{owner}: `{name}` must be {_say(hint)}, got {describe(value)}.{advice}")
 
 

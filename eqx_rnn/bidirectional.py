@@ -69,9 +69,8 @@ class Bidirectional(eqx.Module):
 
     def _check_widths(self) -> None:
         rnns = self.forward_rnn, self.backward_rnn
-        forward, backward = map(input_struct, rnns)
-        known = all(map(is_known, rnns)) and None not in (forward, backward)
-        if known and forward.shape != backward.shape:
+        forward, backward = (input_struct(rnn) if is_known(rnn) else None for rnn in rnns)
+        if forward is not None and backward is not None and forward.shape != backward.shape:
             raise ValueError(
                 "Bidirectional: `backward_rnn` must take in the same inputs as `forward_rnn`, with "
                 f"input_size={forward.shape[-1]} and num_feature_dims={forward.ndim}, got "
@@ -79,7 +78,7 @@ class Bidirectional(eqx.Module):
             )
         if self.merge not in ("sum", "mul", "ave") or any(map(is_own_layer, rnns)):
             return
-        outputs = [try_outputs(rnn.cell, forward, cell_outputs) for rnn in rnns]
+        outputs = [try_outputs(rnn.cell, input_struct(rnn), cell_outputs) for rnn in rnns]
         if None not in outputs and outputs[0].shape != outputs[1].shape:
             raise ValueError(
                 f"Bidirectional: with merge={self.merge!r}, `forward_rnn` and `backward_rnn` must "

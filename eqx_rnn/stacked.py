@@ -1,3 +1,4 @@
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -141,7 +142,7 @@ class Stacked(eqx.Module):
                 f"Stacked.create: `cell` must be a cell's class, got a cell, {name}. Pass "
                 f"`{name}` itself, or stack cells that exist: `Stacked([RNN(a), RNN(b)])`."
             )
-        if isinstance(cell, type) and not issubclass(cell, RNNCellBase):
+        if inspect.isclass(cell) and not issubclass(cell, RNNCellBase):
             raise TypeError(
                 "Stacked.create: `cell` must be a cell's class, or a function that returns a cell, "
                 f"got {describe(cell)}. Pass for example `eqx_rnn.LSTMCell`."

@@ -310,7 +310,8 @@ MISUSES = {
     ),
     "a traced number": (
         lambda: jax.jit(lambda dt: eqx_rnn.CTRNNCell(3, 4, dt=dt, key=KEY))(1.0),
-        "CTRNNCell: `dt` must be a number, got float32[]. It is traced",
+        "CTRNNCell: `dt` must be a number, got float",
+        "It is traced",
     ),
     "a flag for a number": (lambda: RNN(lstm(), truncate=True), "`truncate`", "got bool True"),
     "several raw keys": (
