@@ -1,4 +1,4 @@
-"""Checks of carries, and whether what looks like one is one."""
+"""Checks of carries, of their order with the inputs, and of cells that are ensembles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -132,7 +132,7 @@ def check_step(
 def check_order(
     owner: str, cell: Any, carry: Any, inputs: Any, carry_like: Callable[[Any, Any], Any]
 ) -> None:
-    """Raises an error if carry and inputs of a step, of which one is wrong, are swapped."""
+    """Raises an error if the carry and the inputs of a step that failed are swapped."""
     try:
         like = jax.tree.leaves(carry_like(cell, carry))
         swapped = [leaf.shape for leaf in like] == list(map(np.shape, jax.tree.leaves(inputs)))

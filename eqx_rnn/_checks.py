@@ -47,18 +47,18 @@ def describe_tree(tree: PyTree) -> str:
 
 
 def is_floating(value: Any) -> bool:
-    """Whether a value is a real or complex array, or stands for one as a struct does."""
+    """Whether a value is a real or complex array, or a struct of one."""
     is_array = hasattr(value, "shape") and hasattr(value, "dtype")
     return is_array and jnp.issubdtype(value.dtype, jnp.inexact)
 
 
 def is_ours(cls: type) -> bool:
-    """Whether a class is of this package."""
+    """Whether a class belongs to this package."""
     return cls.__module__.partition(".")[0] == "eqx_rnn"
 
 
 def has_field(part: Any, name: str) -> bool:
-    """Whether a cell or layer has a field from a class of this package, and not from users."""
+    """Whether a class of this package, and not one of users, gives a cell or layer this field."""
     sets = ("__dataclass_fields__", "__abstractvars__")
     classes = filter(is_ours, type(part).__mro__)
     return any(name in vars(cls).get(fields, ()) for cls in classes for fields in sets)
@@ -114,7 +114,7 @@ def check_function(owner: str, name: str, value: Any) -> None:
 
 
 def _check_initializer(owner: str, name: str, value: Any) -> None:
-    """Tells an initialiser from a function that makes one, such as `jax.nn.initializers.normal`."""
+    """Raises an error for a function that makes initialisers, such as `initializers.normal`."""
     try:
         inspect.signature(value).bind("key", "shape", "dtype")
     except TypeError as error:
@@ -145,7 +145,7 @@ def check_inputs(cell: Any, inputs: Any, features: Sequence[int | str]) -> None:
 def wrong_inputs(
     name: str, features: tuple[int | str, ...], inputs: Any, leading: Sequence[str] = ("*batch",)
 ) -> str:
-    """What is wrong with inputs of `(*leading, *features)`, and what to do about it."""
+    """The error text for inputs that are not of shape `(*leading, *features)`, with a remedy."""
     size = features[-1]
     wanted = ", ".join([*leading, *map(str, features[:-1]), f"input_size={size}"])
     text = f"`{name}` must be a floating-point array of shape ({wanted}), got {describe(inputs)}. "

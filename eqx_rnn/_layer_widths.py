@@ -1,4 +1,4 @@
-"""Whether the layers of a stack fit on each other, and what is between them."""
+"""Checks that the layers of a stack, and the norms between them, fit on each other."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +28,7 @@ def add_inputs(k: int, outputs: Any, inputs: Array) -> Array:
 def check_residual(k: int, outputs: Any, inputs: Any) -> None:
     if getattr(outputs, "shape", None) != inputs.shape:
         raise ValueError(
-            f"Stacked: with `residual`, `layers[{k}]` must put out the shape that it takes in, "
+            f"Stacked: with `residual`, `layers[{k}]` must return the shape of its inputs, "
             f"{describe_tree(inputs)}, got {describe_tree(outputs)}. Make the layers equally wide, "
             "or leave out `residual`."
         )
@@ -43,7 +43,7 @@ def check_norm(k: int, norm: Any, outputs: Any) -> None:
 
 
 def check_layers(layers: Sequence[Any], residual: bool, norms: Sequence[Any] | None) -> None:
-    """What can be told about widths from the layers alone."""
+    """Checks the widths that are known from the layers alone."""
     outputs = check_widths("Stacked", "layers", layers, _layer_outputs)
     for k, below in enumerate(outputs[:-1]):
         if below is None:

@@ -1,6 +1,6 @@
-"""Whether a value is what an annotation asks for, every item of it, and an error if it is not.
+"""Checks that a value fits an annotation, in every item of a sequence.
 
-beartype looks at one random item of a sequence. Here all are looked at, before it.
+beartype checks one random item of a sequence.
 """
 
 import collections.abc
@@ -100,7 +100,7 @@ def _refuse(owner: str, name: str, value: Any, hint: Any) -> NoReturn:
 
 
 def _refuse_part(owner: str, name: str, value: Any, hint: Any) -> NoReturn:
-    """For what must be a cell or an `RNN`, or a sequence of cells."""
+    """The error for a value that must be a cell, an `RNN` or a sequence of cells."""
     kind = hint if _is_module(hint) else _parts(hint)[0]
     wanted = "a cell" if kind.__name__ == "RNNCellBase" else f"an `{kind.__name__}`"
     wanted = wanted if kind is hint else "a list or tuple of cells"

@@ -14,9 +14,9 @@ _SPACE = 32
 
 
 def first_cells(part: Any) -> list[Any]:
-    """What sees the inputs of a cell or layer: itself, and in wrappers and stacks what is inside.
+    """A cell or layer, and the cells and layers inside it that see its inputs.
 
-    A class of users has fields of its own, whatever their names: only ours are known here.
+    Only fields of our classes count: fields of users' classes may mean anything.
     """
     for name in ("layers", "cells"):
         if has_field(part, name):
@@ -28,12 +28,12 @@ def first_cells(part: Any) -> list[Any]:
 
 
 def is_known(part: Any) -> bool:
-    """Whether a cell or layer surely takes in its `input_size`. One of users may embed inputs."""
+    """Whether all these are of our classes. A cell of users may embed its inputs first."""
     return all(is_ours(type(cell)) for cell in first_cells(part))
 
 
 def is_own_layer(part: Any) -> bool:
-    """Whether a layer's class is one of users: it may change inputs and outputs in any way."""
+    """Whether a user wrote a layer's class: it may change inputs and outputs in any way."""
     return any(hasattr(p, "time_major") and not is_ours(type(p)) for p in first_cells(part))
 
 
@@ -52,7 +52,7 @@ def input_struct(part: Any) -> jax.ShapeDtypeStruct | None:
 
 
 def cell_outputs(cell: Any, sample: Any) -> Any:
-    """One step of a cell's outputs. Our own cells tell their width, others are traced."""
+    """One step of a cell's outputs. Our own cells know their width; others are traced."""
     last = cell
     while is_ours(type(last)) and (has_field(last, "cells") or has_field(last, "cell")):
         last = last.cells[-1] if has_field(last, "cells") else last.cell

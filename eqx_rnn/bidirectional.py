@@ -145,7 +145,7 @@ class Bidirectional(eqx.Module):
             axes = find_axes(owner, inputs, self.num_feature_dims, self.time_major)
             ends = backward_resets(owner, resets, seq_lengths, mask, axes, self.check_lengths)
         carries, outputs = [], []
-        for k, (rnn, told) in enumerate([(self.forward_rnn, resets), (backward_rnn, ends)]):
+        for k, (rnn, own_resets) in enumerate([(self.forward_rnn, resets), (backward_rnn, ends)]):
             part = ("forward_rnn", "backward_rnn")[k]
             with part_of("Bidirectional", part, f"initial_carry[{k}]"):
                 carry, y = rnn(
@@ -153,7 +153,7 @@ class Bidirectional(eqx.Module):
                     initial_carry=starts[k],
                     seq_lengths=seq_lengths,
                     mask=mask,
-                    resets=told,
+                    resets=own_resets,
                     return_carry=return_carry or True,
                     key=keys[k],
                 )

@@ -221,10 +221,10 @@ class Stacked(eqx.Module):
                     fill = seq_lengths, mask, self.num_feature_dims, self.time_major
                     outputs = fill_padding("Stacked", below, *fill)
                 outputs = self._between(k, outputs, drop_key)
-            told = resets
+            own_resets = resets
             if resets is not None and isinstance(layer, RNN) and layer.reverse:
                 axes = find_axes("Stacked", outputs, layer.num_feature_dims, layer.time_major)
-                told = backward_resets(
+                own_resets = backward_resets(
                     "Stacked", resets, seq_lengths, mask, axes, self.check_lengths
                 )
             with part_of("Stacked", f"layers[{k}]", f"initial_carry[{k}]", is_first=k == 0):
@@ -233,7 +233,7 @@ class Stacked(eqx.Module):
                     initial_carry=starts[k],
                     seq_lengths=seq_lengths,
                     mask=mask,
-                    resets=told,
+                    resets=own_resets,
                     return_carry=return_carry or True,
                     key=layer_key,
                 )
