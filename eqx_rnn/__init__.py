@@ -10,11 +10,15 @@ from . import _typecheck as _typecheck
 
 # Every annotated shape is checked when a function runs (under `jit`: is traced). But not in `scan`:
 # what it is given has been checked, and to check it in each of its functions again took half of
-# the time of tracing. Nor in the modules that check arguments themselves, or compare functions,
-# which happens at each call of a jitted one.
+# the time of tracing. Nor in the modules that check arguments themselves: a check of a check took a
+# fifth of the time of a step outside `jit`. Nor in those that compare functions, which happens at
+# each call of a jitted function.
 _unchecked = {
     f"eqx_rnn.{name}"
-    for name in ("scan", "_arguments", "_errors", "_functions", "_pickles", "_same", "_values")
+    for name in (
+        *("scan", "_arguments", "_carries", "_checks", "_contract", "_errors", "_functions"),
+        *("_gates", "_layer_widths", "_pickles", "_same", "_structs", "_values", "_widths"),
+    )
 }
 _checked = [m.name for m in iter_modules(__path__, "eqx_rnn.") if m.name not in _unchecked]
 

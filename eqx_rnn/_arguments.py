@@ -1,6 +1,6 @@
-"""What stands between a user's call and a public function: its arguments, checked by name.
+"""Checks of the arguments of public functions, by name, before the function runs.
 
-Errors of Python and jaxtyping about arguments name neither the function nor what was meant.
+Errors of Python and jaxtyping about arguments name neither the function nor the likely meaning.
 """
 
 import difflib
@@ -25,8 +25,8 @@ def guard(function: F, cls: type | None = None) -> F:
     """A public function whose errors about arguments say what to do.
 
     Before the function runs, names and number of the arguments are checked, numbers of NumPy
-    become Python's, and keys are keys. Arguments of a constructor are checked in whole. An error
-    from a part inside is told in the names of this call. `cls` is whose method it is.
+    become Python's, and keys are checked. A constructor checks the values of all arguments. An
+    error from a part inside is renamed to the arguments of this call. `cls` is a method's class.
     """
     # Reading a signature takes a while, and few functions are called: not when importing.
     get_signature = functools.cache(lambda: Signature(function))
@@ -45,7 +45,7 @@ def guard(function: F, cls: type | None = None) -> F:
             return function(*args, **kwargs)
         except (TypeError, ValueError) as error:
             if get_fault(error)[0] and function.__name__ in ("__call__", "initialize_carry"):
-                _tell(error, function.__name__, *args, **kwargs)
+                _rename(error, function.__name__, *args, **kwargs)
             raise
 
     return guarded  # pyright: ignore
@@ -63,8 +63,8 @@ def guard_classes(namespace: Mapping[str, Any]) -> None:
                 setattr(cls, name, guard(method, cls))
 
 
-def _tell(error: Exception, method: str, module: Any, *args: Any, **kwargs: Any) -> None:
-    """Tells an error from inside a call of a cell or layer in the names of that call."""
+def _rename(error: Exception, method: str, module: Any, *args: Any, **kwargs: Any) -> None:
+    """Renames an error from inside a call of a cell or layer to the arguments of that call."""
     owner, path = type(module).__name__, "cell." if hasattr(module, "cell") else ""
     if method == "initialize_carry":
         rename(error, owner, path)
@@ -82,7 +82,7 @@ def _tell(error: Exception, method: str, module: Any, *args: Any, **kwargs: Any)
 def check_options_of(
     function: Callable[..., Any], owner: str, inner: Callable[..., Any], options: dict[str, Any]
 ) -> None:
-    """Among options passed on to another function, finds those meant for the first one."""
+    """Raises an error for an option of `function` among the options passed on to `inner`."""
     names = list(inspect.signature(function).parameters)
     theirs = inspect.signature(inner).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in theirs):
@@ -94,7 +94,7 @@ def check_options_of(
 
 
 class Signature:
-    """A function's parameters, and how to check what is given for them."""
+    """A function's parameters, and the check of their arguments."""
 
     def __init__(self, function: Callable[..., Any]):
         self.function = function
@@ -122,7 +122,7 @@ class Signature:
     def check(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments with Python's numbers for NumPy's; an error if one cannot be right."""
+        """The arguments, checked, with Python's numbers in place of NumPy's."""
         given = dict(zip(self.positional, args, strict=False))
         if (
             len(args) > len(self.positional)
@@ -147,7 +147,7 @@ class Signature:
         return tuple(given.values()), kwargs
 
     def owner(self, args: tuple[Any, ...]) -> str:
-        """Whose argument it is, in an error about its value."""
+        """The class or function that an error about an argument's value names."""
         name = self.function.__name__
         if not self.is_method or not args:
             return name
@@ -191,7 +191,7 @@ def _refuse(signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def _meant(name: str, names: list[str], given: set[str], cls: Any, function: str) -> str:
-    """What an unknown name is likely to mean."""
+    """The likely meaning of an unknown name."""
     remark = f" {REMARKS[name]}" if name in REMARKS else ""
     close = difflib.get_close_matches(name, names, 1, 0.75)
     for ours in (*SYNONYMS.get(name, ()), *close):
@@ -211,7 +211,7 @@ def _meant(name: str, names: list[str], given: set[str], cls: Any, function: str
 
 
 def _by_name(value: Any, others: list[str], owner: str, args: tuple[Any, ...]) -> str:
-    """How to pass an argument that is one too many by position."""
+    """The advice for a positional argument too many."""
     name, _, method = owner.partition(".")
     are_parts = all(hasattr(arg, "num_feature_dims") for arg in args)
     if are_parts and method == "__init__" and name in ("Stacked", "StackedCell"):

@@ -1,4 +1,4 @@
-"""Checks of carries, and whether what looks like one is one."""
+"""Checks of carries, of their order with the inputs, and of cells that are ensembles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ._checks import describe, describe_tree, is_ours
+from ._checks import describe, describe_tree, has_field, is_ours
 from ._dtypes import widest
 from ._errors import fault
 
@@ -60,6 +60,9 @@ def check_carry(owner: str, name: str, carry: PyTree, wanted: PyTree) -> PyTree[
 
 
 def _advise(carry: Any, wanted: Any) -> str:
+    is_plain = isinstance(carry, tuple | list) and not hasattr(carry, "_fields")
+    if is_plain and len(carry) == 1 and jax.tree.structure(carry[0]) == jax.tree.structure(wanted):
+        return "pass the only item of it: a `Stacked` has a carry per layer, a layer has one."
     named = _plain_for(carry, wanted)
     if named is not None:
         fields = ", ".join(named._fields)
@@ -98,6 +101,8 @@ def check_parts(
         )
     elif isinstance(carry, list):
         advice = "Make a tuple of the list."
+    elif is_plain and part == "direction" and len(carry) == 1 and isinstance(carry[0], tuple):
+        advice = "Pass the only item of it: a `Stacked` has a carry per layer."
     elif not isinstance(carry, tuple) or not is_plain:
         advice = f"Put one carry per {part} into a tuple."
     wanted = f"tuple of {number}" if part != "direction" else "pair (forward, backward)"
@@ -127,7 +132,7 @@ def check_step(
 def check_order(
     owner: str, cell: Any, carry: Any, inputs: Any, carry_like: Callable[[Any, Any], Any]
 ) -> None:
-    """Raises an error if carry and inputs of a step, of which one is wrong, are swapped."""
+    """Raises an error if the carry and the inputs of a step that failed are swapped."""
     try:
         like = jax.tree.leaves(carry_like(cell, carry))
         swapped = [leaf.shape for leaf in like] == list(map(np.shape, jax.tree.leaves(inputs)))
@@ -144,9 +149,9 @@ def check_order(
 
 def check_single(owner: str, cell: Any) -> None:
     """Checks that a cell is one cell, and not an ensemble that needs `vmap`."""
-    for part in getattr(cell, "cells", ()):
+    for part in cell.cells if has_field(cell, "cells") else ():
         check_single(owner, part)
-    if hasattr(cell, "cell"):
+    if has_field(cell, "cell"):
         check_single(owner, cell.cell)
     weight = getattr(cell, "weight_ih", None)
     if weight is None or not is_ours(type(cell)):

@@ -4,9 +4,11 @@ Each text names the argument, what was wanted, what came, and what to do about i
 check the same shapes deeper inside; these run first because their texts are kinder.
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,8 +25,10 @@ def describe(value: Any) -> str:
         return "None"
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    text = repr(value)
-    return f"{type(value).__name__} {text:.60}" if "\n" not in text else type(value).__name__
+    name, text = type(value).__name__, repr(value)
+    if "\n" in text:
+        return name
+    return f"{text:.60}" if text.startswith(("<", f"{name}(")) else f"{name} {text:.60}"
 
 
 def describe_tree(tree: PyTree) -> str:
@@ -42,9 +46,22 @@ def describe_tree(tree: PyTree) -> str:
     return describe(tree)
 
 
+def is_floating(value: Any) -> bool:
+    """Whether a value is a real or complex array, or a struct of one."""
+    is_array = hasattr(value, "shape") and hasattr(value, "dtype")
+    return is_array and jnp.issubdtype(value.dtype, jnp.inexact)
+
+
 def is_ours(cls: type) -> bool:
-    """Whether a class is of this package."""
+    """Whether a class belongs to this package."""
     return cls.__module__.partition(".")[0] == "eqx_rnn"
+
+
+def has_field(part: Any, name: str) -> bool:
+    """Whether a class of this package, and not one of users, gives a cell or layer this field."""
+    sets = ("__dataclass_fields__", "__abstractvars__")
+    classes = filter(is_ours, type(part).__mro__)
+    return any(name in vars(cls).get(fields, ()) for cls in classes for fields in sets)
 
 
 def as_array(owner: str, name: str, value: Any) -> Array:
@@ -75,16 +92,39 @@ def as_dtype(owner: str, dtype: Any) -> jnp.dtype:
 
 def check_function(owner: str, name: str, value: Any) -> None:
     """Checks that a value is a function, such as an activation or an initialiser."""
+    if isinstance(value, type) and issubclass(value, eqx.Module) and name.endswith("activation"):
+        raise TypeError(
+            f"{owner}: `{name}` must be a function, got {describe(value)}. Build a module of it "
+            f"first: `{value.__name__}(...)`."
+        )
     if callable(value):
+        if name.endswith("init"):
+            _check_initializer(owner, name, value)
         return
     known = isinstance(value, str) and hasattr(jax.nn, value)
     example = f"jax.nn.{value}" if known else "jax.nn.relu"
     if name.endswith("init"):
         example = "jax.nn.initializers.zeros"
+    elif name == "cell":
+        example = "eqx_rnn.LSTMCell"
     raise TypeError(
         f"{owner}: `{name}` must be a function, got {describe(value)}. Pass the function itself, "
         f"for example `{example}`."
     )
+
+
+def _check_initializer(owner: str, name: str, value: Any) -> None:
+    """Raises an error for a function that makes initialisers, such as `initializers.normal`."""
+    try:
+        inspect.signature(value).bind("key", "shape", "dtype")
+    except TypeError as error:
+        called = getattr(value, "__name__", "initializer")
+        raise TypeError(
+            f"{owner}: `{name}` must be a function of `(key, shape, dtype)`, got {describe(value)}."
+            f" Those in `jax.nn.initializers` that take options are called first: `{called}()`."
+        ) from error
+    except ValueError:  # no signature to be read
+        return
 
 
 def check_inputs(cell: Any, inputs: Any, features: Sequence[int | str]) -> None:
@@ -105,7 +145,7 @@ def check_inputs(cell: Any, inputs: Any, features: Sequence[int | str]) -> None:
 def wrong_inputs(
     name: str, features: tuple[int | str, ...], inputs: Any, leading: Sequence[str] = ("*batch",)
 ) -> str:
-    """What is wrong with inputs of `(*leading, *features)`, and what to do about it."""
+    """The error text for inputs that are not of shape `(*leading, *features)`, with a remedy."""
     size = features[-1]
     wanted = ", ".join([*leading, *map(str, features[:-1]), f"input_size={size}"])
     text = f"`{name}` must be a floating-point array of shape ({wanted}), got {describe(inputs)}. "

@@ -1,4 +1,4 @@
-"""What a step must return, checked when it is traced, and which dtypes its carry keeps."""
+"""Checks of the results of a step when it is traced, and the dtypes that its carry keeps."""
 
 from typing import Any
 

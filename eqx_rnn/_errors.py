@@ -1,7 +1,7 @@
 """Errors about an argument, in the names of the call that the user made.
 
-A check deep inside names what it checks: a cell its `sample_input`, a layer its `initial_carry`.
-On the way out, each caller puts its own name and its own name for the argument in front.
+A check deep inside speaks of its own argument: a cell of `sample_input`, a layer of
+`initial_carry`. On the way out, each caller replaces the names of owner and argument by its own.
 """
 
 from collections.abc import Iterator
@@ -30,9 +30,9 @@ def get_fault(error: BaseException) -> tuple[str, tuple[int | str, ...] | None]:
 
 
 def rename(error: Exception, owner: str, path: str = "", **names: str) -> None:
-    """Tells a fault as one of `owner`, with other names for its argument.
+    """Rewrites a fault as one of `owner`, with other names for its argument.
 
-    `path` leads from the owner to what told it before.
+    `path` leads from the owner to the part that raised it.
     """
     text, features = get_fault(error)
     if not text:
@@ -49,15 +49,15 @@ def rename(error: Exception, owner: str, path: str = "", **names: str) -> None:
 
 
 def caller(owner: str) -> str:
-    """What the user called, for errors at run time: the outermost layer around the owner."""
+    """The outermost layer around the owner, which the user called: for errors at run time."""
     return _CALLER.get() or owner
 
 
 @contextmanager
 def part_of(owner: str, part: str, carry: str, *, is_first: bool = True) -> Iterator[None]:
-    """Tells errors of a part as the owner's, which calls the part's carry `carry`.
+    """Rewrites errors of a part as errors of the owner, which names the part's carry `carry`.
 
-    Unless the part `is_first`, its inputs are not those of the owner.
+    Only the part that `is_first` has the same inputs as the owner.
     """
     token = _CALLER.set(caller(owner))
     try:

@@ -1,4 +1,4 @@
-"""Whether the layers of a stack fit on each other, and what is between them."""
+"""Checks that the layers of a stack, and the norms between them, fit on each other."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array
 
 from ._checks import describe_tree
-from ._widths import cell_outputs, check_widths
+from ._widths import cell_outputs, check_widths, is_own_layer
 from .bidirectional import Bidirectional
 from .rnn import RNN
 
@@ -28,7 +28,7 @@ def add_inputs(k: int, outputs: Any, inputs: Array) -> Array:
 def check_residual(k: int, outputs: Any, inputs: Any) -> None:
     if getattr(outputs, "shape", None) != inputs.shape:
         raise ValueError(
-            f"Stacked: with `residual`, `layers[{k}]` must put out the shape that it takes in, "
+            f"Stacked: with `residual`, `layers[{k}]` must return the shape of its inputs, "
             f"{describe_tree(inputs)}, got {describe_tree(outputs)}. Make the layers equally wide, "
             "or leave out `residual`."
         )
@@ -43,7 +43,7 @@ def check_norm(k: int, norm: Any, outputs: Any) -> None:
 
 
 def check_layers(layers: Sequence[Any], residual: bool, norms: Sequence[Any] | None) -> None:
-    """What can be told about widths from the layers alone."""
+    """Checks the widths that are known from the layers alone."""
     outputs = check_widths("Stacked", "layers", layers, _layer_outputs)
     for k, below in enumerate(outputs[:-1]):
         if below is None:
@@ -56,7 +56,9 @@ def check_layers(layers: Sequence[Any], residual: bool, norms: Sequence[Any] | N
 
 
 def _layer_outputs(layer: Any, sample: Any) -> Any:
-    """One step of what a layer returns."""
+    """One step of what a layer returns; `None` if not known."""
+    if is_own_layer(layer):
+        return None
     if isinstance(layer, RNN):
         return cell_outputs(layer.cell, sample)
     if isinstance(layer, Bidirectional):

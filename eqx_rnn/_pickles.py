@@ -1,8 +1,8 @@
-"""What stands in a pickle for a function.
+"""Pickles of functions.
 
-Python pickles a plain function by the name under which its module has it. Here others are, too:
-those in `jax.jit` or `jax.custom_jvp`, partial ones, and initialisers that a function makes. Names
-are public ones where there are such, so that a pickle survives a move of files in JAX as well.
+Python pickles a plain function by its name in its module. This module does so for more functions:
+functions under `jax.jit` or `jax.custom_jvp`, partial functions, and initialisers that a function
+makes. Public names come first, so that a pickle survives a move of files in JAX as well.
 """
 
 import functools
@@ -13,6 +13,8 @@ import pkgutil
 import sys
 import types
 from typing import Any
+
+import equinox as eqx
 
 from ._same import same
 
@@ -30,19 +32,22 @@ class _Call:
 
 
 def portable(function: Any) -> Any:
-    """`function`, or what is pickled in its place and gives it back.
+    """`function`, or an object that is pickled in its place and is loaded as the function.
 
-    A pickler that copies functions may do so with those of `__main__`, which another process
-    cannot import.
+    A pickler that copies functions copies the functions of `__main__`, which another process cannot
+    import.
     """
     copied, name = _pickler_copies(), _import_name(function)
     if name is not None and not (copied and name.startswith("__main__:")):
         return _by_name(name)
+    part = lambda value: portable(value) if callable(value) else value
     if type(function) is functools.partial:
-        part = lambda value: portable(value) if callable(value) else value
         inner, args = portable(function.func), tuple(map(part, function.args))
         keywords = {name: part(value) for name, value in function.keywords.items()}
         return _Call(functools.partial, (inner,), (inner, args, keywords, None))
+    if isinstance(function, eqx.Module):
+        state = {name: part(value) for name, value in vars(function).items()}
+        return _Call(object.__new__, (type(function),), state)
     made = _made_again(function)
     if made is not None:
         return made
@@ -78,7 +83,7 @@ def _find(module: str | None, name: str | None) -> Any:
 
 
 def _made_again(function: Any) -> _Call | None:
-    """For what a public function of JAX or ours made, such as `normal(0.1)`: that call."""
+    """The call of a public function, such as `normal(0.1)`, that made this one."""
     if not isinstance(function, types.FunctionType):
         return None
     name = function.__qualname__.partition(".<locals>.")[0]
@@ -86,7 +91,11 @@ def _made_again(function: Any) -> _Call | None:
     for module in PUBLIC:
         try:
             make = _find(module, name)
-            args = inspect.signature(make).bind(**inspect.getclosurevars(inner).nonlocals)
+            values = inspect.getclosurevars(inner).nonlocals
+            names = inspect.signature(make).parameters
+            defaults = inspect.signature(inner).parameters.values()
+            defaults = {p.name: p.default for p in defaults if p.name in names}
+            args = inspect.signature(make).bind(**{**defaults, **values})
             args.apply_defaults()
             if not args.kwargs and same(make(*args.args), function):
                 return _Call(operator.call, (_by_name(f"{module}:{name}"), *args.args))

@@ -12,7 +12,7 @@ def carry_struct(cell: Any, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
 
 
 def output_struct(cell: Any, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
-    """Structure, shapes and dtypes of what a cell puts out in a step, computing nothing."""
+    """Structure, shapes and dtypes of a cell's outputs of a step, computing nothing."""
     sample = jax.ShapeDtypeStruct(sample_input.shape, sample_input.dtype)
 
     def step(carry: PyTree[Array], inputs: Array, key: PRNGKeyArray) -> PyTree[Array]:

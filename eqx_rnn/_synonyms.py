@@ -1,6 +1,6 @@
 """Names that other libraries give to the arguments here."""
 
-# Names elsewhere, and those here. One is meant only where the function has such an argument.
+# Names of other libraries, and ours. A name of ours counts only if the function has the argument.
 _MEANINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("in_features in_channels input_dim input_features in_size input_shape", ("input_size",)),
     (
@@ -63,7 +63,7 @@ for _names, _ours in _MEANINGS:
     for _name in _names.split():
         SYNONYMS[_name] = SYNONYMS.get(_name, ()) + _ours
 
-# What is said beside the name, where the two differ in meaning.
+# Remarks beside the suggested name, where the two names differ in meaning.
 REMARKS = {
     "batch_first": "It means the opposite: leave it out for (batch, time, features).",
     "return_sequences": "The outputs of all steps are always returned.",

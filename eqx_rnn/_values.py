@@ -1,6 +1,6 @@
-"""Whether a value is what an annotation asks for, every item of it, and an error if it is not.
+"""Checks that a value fits an annotation, in every item of a sequence.
 
-beartype looks at one random item of a sequence. Here all are looked at, before it.
+beartype checks one random item of a sequence.
 """
 
 import collections.abc
@@ -11,6 +11,7 @@ from typing import Any, Literal, NoReturn, Union
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ._checks import check_function, describe
 
@@ -23,7 +24,12 @@ def wants_number(hint: Any) -> bool:
 
 
 def to_python(value: Any) -> Any:
-    """Numbers and flags of NumPy as Python's, which hash and compare as static fields must."""
+    """Numbers and flags of NumPy as Python's, which hash and compare as static fields must.
+
+    A single number of JAX as well, unless it is traced.
+    """
+    if _is_known_number(value):
+        value = np.asarray(value)
     if isinstance(value, np.generic | np.ndarray):
         if jnp.issubdtype(value.dtype, jnp.floating):  # bfloat16 has no `tolist` of its own
             value = np.asarray(value, np.float64)
@@ -31,6 +37,10 @@ def to_python(value: Any) -> Any:
     if type(value) in (tuple, list):
         return type(value)(map(to_python, value))
     return value
+
+
+def _is_known_number(value: Any) -> bool:
+    return isinstance(value, jax.Array) and value.ndim == 0 and not isinstance(value, Tracer)
 
 
 def matches(value: Any, hint: Any) -> bool:
@@ -41,7 +51,7 @@ def matches(value: Any, hint: Any) -> bool:
     if origin in (Union, types.UnionType):
         return any(matches(value, part) for part in parts)
     if origin is Literal:
-        return any(value is part or (type(value), value) == (type(part), part) for part in parts)
+        return any(isinstance(value, type(part)) and value == part for part in parts)
     if origin in _SEQUENCES:
         if isinstance(value, str) or not isinstance(value, origin):
             return False
@@ -56,6 +66,8 @@ def matches(value: Any, hint: Any) -> bool:
         )
     if hint is float:
         return isinstance(value, int | float)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint) if isinstance(hint, type) else True
 
 
@@ -63,6 +75,8 @@ def check_value(owner: str, name: str, value: Any, hint: Any) -> None:
     """Raises an error that says what to do, unless the value fits the annotation."""
     if not matches(value, hint):
         _refuse(owner, name, value, hint)
+    if collections.abc.Callable in (hint, typing.get_origin(hint)):
+        check_function(owner, name, value)
 
 
 def _refuse(owner: str, name: str, value: Any, hint: Any) -> NoReturn:
@@ -79,20 +93,29 @@ def _refuse(owner: str, name: str, value: Any, hint: Any) -> NoReturn:
     if collections.abc.Callable in (hint, origin):
         check_function(owner, name, value)
     advice = " Pass `module.state_dict()`." if hasattr(value, "state_dict") else ""
+    if isinstance(value, Tracer):
+        advice = " It is traced, for example by `jax.jit`. Pass a Python value: a constant, or a "
+        advice += "static argument of the traced function."
     raise TypeError(f"{owner}: `{name}` must be {_say(hint)}, got {describe(value)}.{advice}")
 
 
 def _refuse_part(owner: str, name: str, value: Any, hint: Any) -> NoReturn:
-    """For what must be a cell or an `RNN`, or a sequence of cells."""
+    """The error for a value that must be a cell, an `RNN` or a sequence of cells."""
     kind = hint if _is_module(hint) else _parts(hint)[0]
     wanted = "a cell" if kind.__name__ == "RNNCellBase" else f"an `{kind.__name__}`"
     wanted = wanted if kind is hint else "a list or tuple of cells"
     advice = "Cells are subclasses of `RNNCellBase`."
+    if kind.__name__ == "RNN":
+        advice = "Build one from a cell: `RNN(cell)`."
     got = describe(value)
     if isinstance(value, type):
         advice = f"Build one first: `{value.__name__}(...)`."
-    elif hasattr(value, "initialize_carry") and kind is not hint:
+    elif kind is not hint:
         advice = f"Put it into a list: `{owner}([cell])`."
+        if not hasattr(value, "initialize_carry"):
+            advice = f"Pass for example `{owner}([first, second])`."
+    elif isinstance(value, tuple | list):
+        advice = "`StackedCell(cells)` makes one cell of several."
     elif hasattr(value, "initialize_carry"):
         got, advice = type(value).__name__, f"Wrap the cell first: `{owner}(RNN(cell), ...)`."
     elif hasattr(value, "time_major") and kind.__name__ == "RNN":
@@ -103,7 +126,11 @@ def _refuse_part(owner: str, name: str, value: Any, hint: Any) -> NoReturn:
         advice += " `eqx_rnn.interop.from_equinox` converts those of `eqx.nn`."
     elif hasattr(value, "time_major"):
         got = type(value).__name__
-        advice = f"A layer runs a cell: build `RNN({owner}(cell))`, where `cell` is the layer's."
+        own = {"RNN": "cell", "StackedCell": "StackedCell([first, second])"}
+        inner = own.get(owner, f"{owner}(cell)")
+        advice = f"A layer runs a cell: build `RNN({inner})`, where `cell` is the layer's."
+        if owner == "RNN":
+            advice = "A layer runs a cell, and no other layer: `Stacked([first, second])` runs two."
     raise TypeError(f"{owner}: `{name}` must be {wanted}, got {got}. {advice}")
 
 
@@ -122,9 +149,12 @@ def check_key(owner: str, name: str, key: Any) -> None:
         advice = f"Pass `{name}=jax.random.key(seed)`, or `jnp.asarray` of a raw key."
     elif key.dtype == jnp.uint32 and key.ndim == 1:
         return  # a raw key, as `jax.random.PRNGKey` makes
+    elif key.dtype == jnp.uint32:
+        advice = "Pass one of them, or use `jax.vmap` over them."
     else:
-        advice = "Pass a `jax.random.key`, or None where none is needed. The key comes first in "
-        advice += "`initialize_carry(key, sample_input)`."
+        advice = f"Pass `{name}=jax.random.key(seed)`."
+        if owner.endswith(".initialize_carry"):
+            advice = "The key comes first: `initialize_carry(key, sample_input)`. It may be None."
     raise TypeError(f"{owner}: `{name}` must be one random key, got {describe(key)}. {advice}")
 
 
@@ -140,6 +170,7 @@ def _is_module(hint: Any) -> bool:
 def _say(hint: Any) -> str:
     origin, parts = typing.get_origin(hint), _parts(hint)
     if origin in (Union, types.UnionType):
+        parts = [part for part in parts if not (part is int and float in parts)]
         return " or ".join(dict.fromkeys(map(_say, parts)))
     if origin is Literal:
         return "one of " * (len(parts) > 1) + ", ".join(map(repr, parts))
@@ -152,6 +183,7 @@ def _say(hint: Any) -> str:
     if origin is collections.abc.Mapping:
         return "a mapping from strings to " + ("arrays" if parts[1] is Any else _say(parts[1]))
     names = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
+    names |= {jax.Array: "an array", np.ndarray: "an array"}
     if collections.abc.Callable in (hint, origin):
         return "a function"
     return "None" if hint is type(None) else names.get(hint, getattr(hint, "__name__", str(hint)))

@@ -6,22 +6,35 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._checks import is_ours
+from ._checks import has_field, is_ours
 from .base import output_struct
 
 # Spatial axes of any size, wide enough for a usual kernel. Nothing is computed on them.
 _SPACE = 32
 
 
-def first_cell(part: Any) -> Any:
-    """The cell that sees the inputs of a cell or layer: in wrappers and stacks the innermost."""
+def first_cells(part: Any) -> list[Any]:
+    """A cell or layer, and the cells and layers inside it that see its inputs.
+
+    Only fields of our classes count: fields of users' classes may mean anything.
+    """
     for name in ("layers", "cells"):
-        if hasattr(part, name):
-            return first_cell(getattr(part, name)[0])
+        if has_field(part, name):
+            return [part, *first_cells(getattr(part, name)[0])]
     for name in ("forward_rnn", "cell"):
-        if hasattr(part, name):
-            return first_cell(getattr(part, name))
-    return part
+        if has_field(part, name):
+            return [part, *first_cells(getattr(part, name))]
+    return [part]
+
+
+def is_known(part: Any) -> bool:
+    """Whether all these are of our classes. A cell of users may embed its inputs first."""
+    return all(is_ours(type(cell)) for cell in first_cells(part))
+
+
+def is_own_layer(part: Any) -> bool:
+    """Whether a user wrote a layer's class: it may change inputs and outputs in any way."""
+    return any(hasattr(p, "time_major") and not is_ours(type(p)) for p in first_cells(part))
 
 
 def features(cell: Any, size: Any) -> jax.ShapeDtypeStruct | None:
@@ -34,15 +47,15 @@ def features(cell: Any, size: Any) -> jax.ShapeDtypeStruct | None:
 
 def input_struct(part: Any) -> jax.ShapeDtypeStruct | None:
     """One step of the inputs of a cell or layer without batch axes; `None` if not known."""
-    cell = first_cell(part)
+    cell = first_cells(part)[-1]
     return features(cell, getattr(cell, "input_size", None))
 
 
 def cell_outputs(cell: Any, sample: Any) -> Any:
-    """One step of a cell's outputs. Our own cells tell their width, others are traced."""
+    """One step of a cell's outputs. Our own cells know their width; others are traced."""
     last = cell
-    while is_ours(type(last)) and (hasattr(last, "cells") or hasattr(last, "cell")):
-        last = last.cells[-1] if hasattr(last, "cells") else last.cell
+    while is_ours(type(last)) and (has_field(last, "cells") or has_field(last, "cell")):
+        last = last.cells[-1] if has_field(last, "cells") else last.cell
     known = None
     if is_ours(type(last)):
         known = features(last, getattr(last, "output_size", getattr(last, "hidden_size", None)))
@@ -75,12 +88,20 @@ def check_widths(
         below, wanted = outputs[-1] if outputs else None, input_struct(part)
         if below is not None and wanted is not None and below.ndim == wanted.ndim:
             have, size = below.shape[-1], wanted.shape[-1]
-            if have != size:
+            if have != size and _refuses(part, below, outputs_of):
                 raise ValueError(
                     f"{owner}: `{name}[{k}]` must take in {have} features, as many as "
                     f"`{name}[{k - 1}]` returns, got input_size={size}. Build it with "
                     f"`input_size={have}`."
                 )
+            wanted = below
         sample = below if wanted is None else wanted
         outputs.append(try_outputs(part, sample, outputs_of))
     return outputs
+
+
+def _refuses(part: Any, sample: Any, outputs_of: Callable[[Any, Any], Any]) -> bool:
+    """Whether a cell or layer cannot take in a sample of another width than its `input_size`."""
+    if is_own_layer(part):
+        return False
+    return is_known(part) or try_outputs(part, sample, outputs_of) is None

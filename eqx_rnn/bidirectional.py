@@ -12,7 +12,7 @@ from ._carries import check_parts
 from ._checks import as_array, check_distinct
 from ._errors import part_of
 from ._functions import Name, as_function
-from ._widths import cell_outputs, input_struct, try_outputs
+from ._widths import cell_outputs, input_struct, is_known, is_own_layer, try_outputs
 from .base import inner_cells
 from .rnn import RNN
 from .sequences import backward_resets, find_axes
@@ -69,16 +69,16 @@ class Bidirectional(eqx.Module):
 
     def _check_widths(self) -> None:
         rnns = self.forward_rnn, self.backward_rnn
-        forward, backward = map(input_struct, rnns)
+        forward, backward = (input_struct(rnn) if is_known(rnn) else None for rnn in rnns)
         if forward is not None and backward is not None and forward.shape != backward.shape:
             raise ValueError(
                 "Bidirectional: `backward_rnn` must take in the same inputs as `forward_rnn`, with "
                 f"input_size={forward.shape[-1]} and num_feature_dims={forward.ndim}, got "
                 f"{backward.shape[-1]} and {backward.ndim}. Build both cells with one size."
             )
-        if self.merge not in ("sum", "mul", "ave"):
+        if self.merge not in ("sum", "mul", "ave") or any(map(is_own_layer, rnns)):
             return
-        outputs = [try_outputs(rnn.cell, forward, cell_outputs) for rnn in rnns]
+        outputs = [try_outputs(rnn.cell, input_struct(rnn), cell_outputs) for rnn in rnns]
         if None not in outputs and outputs[0].shape != outputs[1].shape:
             raise ValueError(
                 f"Bidirectional: with merge={self.merge!r}, `forward_rnn` and `backward_rnn` must "
@@ -145,7 +145,7 @@ class Bidirectional(eqx.Module):
             axes = find_axes(owner, inputs, self.num_feature_dims, self.time_major)
             ends = backward_resets(owner, resets, seq_lengths, mask, axes, self.check_lengths)
         carries, outputs = [], []
-        for k, (rnn, told) in enumerate([(self.forward_rnn, resets), (backward_rnn, ends)]):
+        for k, (rnn, own_resets) in enumerate([(self.forward_rnn, resets), (backward_rnn, ends)]):
             part = ("forward_rnn", "backward_rnn")[k]
             with part_of("Bidirectional", part, f"initial_carry[{k}]"):
                 carry, y = rnn(
@@ -153,7 +153,7 @@ class Bidirectional(eqx.Module):
                     initial_carry=starts[k],
                     seq_lengths=seq_lengths,
                     mask=mask,
-                    resets=told,
+                    resets=own_resets,
                     return_carry=return_carry or True,
                     key=keys[k],
                 )

@@ -49,7 +49,14 @@ def flip_sequences(
                 "nothing tells which axis is time. Pass for example `num_batch_dims=1` for "
                 "(batch, time, features)."
             )
-        return jnp.flip(inputs, 0 if time_major else num_batch_dims)
+        time_axis = 0 if time_major or num_batch_dims is None else num_batch_dims
+        if not 0 <= time_axis < inputs.ndim:
+            raise ValueError(
+                "flip_sequences: `num_batch_dims` must be a number of axes in front of the time "
+                f"axis, from 0 to {inputs.ndim - 1} for these inputs, got {num_batch_dims} and "
+                f"{describe(inputs)}."
+            )
+        return jnp.flip(inputs, time_axis)
     ndim = jnp.ndim(seq_lengths)
     if num_batch_dims not in (None, ndim):
         raise ValueError(

@@ -1,3 +1,4 @@
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -12,7 +13,8 @@ from ._carries import check_parts
 from ._checks import as_array, check_distinct, check_link, describe
 from ._errors import part_of
 from ._layer_widths import add_inputs, check_layers, check_norm, keeps_order
-from .base import RNNCellBase, inner_cells, output_struct, part_of_key
+from ._widths import cell_outputs
+from .base import RNNCellBase, inner_cells, part_of_key
 from .bidirectional import Bidirectional
 from .initializers import check_options, split_key
 from .rnn import RNN
@@ -140,6 +142,11 @@ class Stacked(eqx.Module):
                 f"Stacked.create: `cell` must be a cell's class, got a cell, {name}. Pass "
                 f"`{name}` itself, or stack cells that exist: `Stacked([RNN(a), RNN(b)])`."
             )
+        if inspect.isclass(cell) and not issubclass(cell, RNNCellBase):
+            raise TypeError(
+                "Stacked.create: `cell` must be a cell's class, or a function that returns a cell, "
+                f"got {describe(cell)}. Pass for example `eqx_rnn.LSTMCell`."
+            )
         check_options_of(cls.create, "Stacked.create", cell, cell_options)
         check_options("Stacked.create", None, num_layers=num_layers)
         layers, norms, size = [], [], input_size
@@ -214,10 +221,10 @@ class Stacked(eqx.Module):
                     fill = seq_lengths, mask, self.num_feature_dims, self.time_major
                     outputs = fill_padding("Stacked", below, *fill)
                 outputs = self._between(k, outputs, drop_key)
-            told = resets
+            own_resets = resets
             if resets is not None and isinstance(layer, RNN) and layer.reverse:
                 axes = find_axes("Stacked", outputs, layer.num_feature_dims, layer.time_major)
-                told = backward_resets(
+                own_resets = backward_resets(
                     "Stacked", resets, seq_lengths, mask, axes, self.check_lengths
                 )
             with part_of("Stacked", f"layers[{k}]", f"initial_carry[{k}]", is_first=k == 0):
@@ -226,7 +233,7 @@ class Stacked(eqx.Module):
                     initial_carry=starts[k],
                     seq_lengths=seq_lengths,
                     mask=mask,
-                    resets=told,
+                    resets=own_resets,
                     return_carry=return_carry or True,
                     key=layer_key,
                 )
@@ -256,4 +263,4 @@ def _output_size(cell: RNNCellBase, input_size: int) -> int:
     """The size of the last axis of what a cell puts out."""
     space = (cell.num_feature_dims - 1) * (1000,)  # wide enough for a kernel; nothing is computed
     sample = jax.ShapeDtypeStruct((*space, input_size), jnp.result_type(float))
-    return output_struct(cell, sample).shape[-1]
+    return cell_outputs(cell, sample).shape[-1]

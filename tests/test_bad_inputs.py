@@ -512,7 +512,11 @@ BAD_INPUTS = {
     "stacked cell: layers": (
         lambda: eqx_rnn.StackedCell([RNN]),
         TypeError,
-        ["StackedCell: `cells[0]`", "must be a cell, got RNN", "`RNN(StackedCell(cell))`"],
+        [
+            "StackedCell: `cells[0]`",
+            "must be a cell, got RNN",
+            "`RNN(StackedCell([first, second]))`",
+        ],
     ),
     "stacked cell: number of carries": (
         lambda: eqx_rnn.StackedCell([LSTM, upper().cell])([HIDDEN, HIDDEN], X[:, 0]),

@@ -64,6 +64,8 @@ LAYERS = {
     "initialiser": lambda: RNN(lstm(carry_init=jinit.normal(0.1))),
     "variance-scaling": lambda: RNN(lstm(carry_init=jinit.he_uniform(in_axis=-1))),
     "chrono": lambda: RNN(lstm(carry_init=eqx_rnn.chrono(9))),
+    "initialiser-dtype": lambda: RNN(lstm(carry_init=jinit.he_normal(dtype=jnp.float32))),
+    "module-without-arrays": lambda: RNN(lstm(activation=eqx.nn.Lambda(jnp.tanh))),
 }
 
 

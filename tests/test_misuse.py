@@ -1,5 +1,6 @@
 """Usual habits that cannot work here get an error that names call and argument, and a remedy."""
 
+import enum
 import inspect
 import subprocess
 import sys
@@ -296,6 +297,77 @@ MISUSES = {
         "from_torch: `state_dict`",
         "a mapping",
     ),
+    "a class of modules for a function": (
+        lambda: lstm(activation=eqx.nn.PReLU),
+        "LSTMCell: `activation`",
+        "the class PReLU",
+        "`PReLU(...)`",
+    ),
+    "what makes an initialiser": (
+        lambda: lstm(carry_init=jax.nn.initializers.normal),
+        "LSTMCell: `carry_init`",
+        "`normal()`",
+    ),
+    "a traced number": (
+        lambda: jax.jit(lambda dt: eqx_rnn.CTRNNCell(3, 4, dt=dt, key=KEY))(1.0),
+        "CTRNNCell: `dt` must be a number, got float",
+        "It is traced",
+    ),
+    "a flag for a number": (lambda: RNN(lstm(), truncate=True), "`truncate`", "got bool True"),
+    "several raw keys": (
+        lambda: LSTMCell(3, 4, key=jax.random.split(jax.random.PRNGKey(0))),
+        "LSTMCell: `key`",
+        "Pass one of them",
+    ),
+    "cells for a cell": (lambda: RNN([lstm(), gru(4)]), "RNN: `cell`", "`StackedCell(cells)`"),
+    "a layer in a layer": (
+        lambda: RNN(RNN(lstm())),
+        "RNN: `cell` must be a cell, got RNN",
+        "`Stacked([first, second])`",
+    ),
+    "a merge for a layer": (
+        lambda: Bidirectional(RNN(lstm()), "sum"),
+        "Bidirectional: `backward_rnn`",
+        "`RNN(cell)`",
+    ),
+    "cells by name": (lambda: StackedCell({"a": lstm()}), "`StackedCell([first, second])`"),
+    "a layer's class to create": (
+        lambda: Stacked.create(RNN, 3, 4, num_layers=2, key=KEY),
+        "Stacked.create: `cell`",
+        "the class RNN",
+    ),
+    "a cell of Equinox to create": (
+        lambda: Stacked.create(eqx.nn.LSTMCell, 3, 4, num_layers=2, key=KEY),
+        "Stacked.create: `cell`",
+        "`eqx_rnn.LSTMCell`",
+    ),
+    "a shape of a sample": (lambda: eqx_rnn.LearnedCarry(lstm(), (2, 3)), "LearnedCarry: `sample"),
+    "a sample of another width": (
+        lambda: eqx_rnn.LearnedCarry(lstm(), STEP[:, :2]),
+        "LearnedCarry: `sample_input`",
+        "input_size=3",
+    ),
+    "torch's state of a layer": (
+        lambda: RNN(lstm())(X, initial_carry=(CARRY,)),
+        "RNN: `initial_carry`",
+        "the only item",
+    ),
+    "torch's state of a bidirectional layer": (
+        lambda: both(4, 4)(X, initial_carry=((CARRY, CARRY),)),
+        "Bidirectional: `initial_carry`",
+        "the only item",
+    ),
+    "batch axes to flip": (
+        lambda: eqx_rnn.flip_sequences(X, num_batch_dims=-1),
+        "flip_sequences: `num_batch_dims`",
+        "from 0 to 2",
+    ),
+    "a cell of ours to convert": (
+        lambda: interop.from_equinox(lstm()),
+        "from_equinox: `cell`",
+        "eqx.nn.LSTMCell",
+    ),
+    "a class to convert": (lambda: interop.to_torch(LSTMCell), "got the class LSTMCell"),
     # One item of a sequence.
     "kernel": (lambda: conv(kernel_size=(3, "3")), "`kernel_size[1]`", "an integer", "str '3'"),
     "strides": (lambda: conv(strides=[1.5, 1]), "`strides[0]`", "an integer", "float 1.5"),
@@ -529,6 +601,11 @@ def test_every_item_is_checked(k):
 def test_good_neighbours():
     """What is close to a misuse and right."""
     LSTMCell(3, 4, key=jax.random.PRNGKey(0))
+    state = enum.StrEnum("State", ["current"]).current
+    assert eqx_rnn.CTRNNCell(3, 4, state=state, key=KEY).state == "current"
+    struct = eqx.filter_eval_shape(LSTMCell, 3, 4, key=KEY)
+    assert eqx_rnn.DropConnect(struct).cell is struct
+    assert eqx_rnn.LearnedCarry(struct).initial.hidden.shape == (4,)
     Stacked.create(lambda *sizes, **rest: LSTMCell(*sizes, **rest), 3, 4, num_layers=1, key=KEY)
     assert ensemble().initialize_carry(None, STEP).shape == (2, 4)
     run = eqx.filter_vmap(lambda rnn, x: rnn(x), in_axes=(eqx.if_array(0), None))

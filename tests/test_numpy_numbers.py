@@ -114,6 +114,11 @@ def test_calls():
     assert shape == (4,)
 
 
+def test_single_numbers_of_jax():
+    cell = LSTMCell(jnp.asarray(3), 4, forget_bias=jnp.float32(0.5), key=KEY)
+    assert_same(cell, LSTMCell(3, 4, forget_bias=0.5, key=KEY))
+
+
 def test_a_length_stays_an_array():
     """Of one sequence without batch axes the length is one number of NumPy."""
     ys = RNN(gru())(jnp.ones((3, 3)), seq_lengths=np.int32(2))

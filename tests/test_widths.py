@@ -179,3 +179,86 @@ def test_cells_tell_what_a_step_returns(case):
     assert inputs.ndim == len(case.features)
     told = cell_outputs(cell, inputs)
     assert (told.ndim, told.shape[-1]) == (outputs.ndim, outputs.shape[-1])
+
+
+class Embedding(GRUCell):
+    """A cell of a user, whose `input_size` is that of the cell of ours that it is built on."""
+
+    table: jax.Array
+
+    def __init__(self, input_size, embedded_size, hidden_size):
+        super().__init__(embedded_size, hidden_size, key=KEY)
+        self.table = jnp.ones((input_size, embedded_size))
+
+    def initialize_carry(self, key, sample_input):
+        sample = jax.ShapeDtypeStruct((*sample_input.shape[:-1], self.input_size), jnp.float32)
+        return super().initialize_carry(key, sample)
+
+    def project_input(self, inputs):
+        return super().project_input(inputs @ self.table)
+
+
+class Around(RNNCellBase):
+    """A cell of a user with a field `cell`: what is in it is the user's business."""
+
+    cell: eqx.Module
+    cells: dict
+    layers: list
+    num_feature_dims = 1
+
+    def initialize_carry(self, key, sample_input):
+        return jnp.zeros((*sample_input.shape[:-1], self.cell.hidden_size))
+
+    def __call__(self, carry, inputs, *, key=None):
+        step = self.cell
+        for _ in range(inputs.ndim - 1):
+            step = jax.vmap(step)
+        inputs = jnp.concatenate([inputs, inputs], axis=-1)
+        carry = step(inputs, carry)
+        return carry, carry
+
+
+class Readout(RNN):
+    """A layer of a user, which changes widths."""
+
+    def __call__(self, inputs, **options):
+        carry, outputs = super().__call__(inputs[..., :3], **options)
+        return carry, outputs[..., :2]
+
+
+def around(input_size):
+    return Around(eqx.nn.GRUCell(2 * input_size, 4, key=KEY), {}, [])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [RNN(gru(3, 5)), RNN(Embedding(5, 6, 4)), RNN(gru(4))],
+        lambda: [RNN(around(3)), RNN(gru(4)), RNN(Zoneout(around(4), inference=True))],
+        lambda: [Readout(gru(3)), RNN(gru(2)), Readout(gru(3))],
+        lambda: [Bidirectional(RNN(gru(3)), RNN(Embedding(3, 6, 4))), RNN(gru(8))],
+    ],
+)
+def test_classes_of_users_are_not_guessed(make):
+    layers = make()
+    expected = jnp.ones((2, 5, 3))
+    for layer in layers:
+        expected = layer(expected, return_carry=True)[1]
+    assert jnp.array_equal(Stacked(layers)(jnp.ones((2, 5, 3))), expected)
+
+
+def test_a_user_may_hold_an_ensemble():
+    class Heads(RNNCellBase):
+        cell: GRUCell
+        num_feature_dims = 1
+
+        def initialize_carry(self, key, sample_input):
+            return jnp.zeros((*sample_input.shape[:-1], 2, 4))
+
+        def __call__(self, carry, inputs, *, key=None):
+            step = lambda cell, carry: cell(carry, inputs)
+            carry, outputs = eqx.filter_vmap(step, in_axes=(0, -2), out_axes=-2)(self.cell, carry)
+            return carry, outputs.mean(-2)
+
+    cells = eqx.filter_vmap(lambda key: GRUCell(3, 4, key=key))(jax.random.split(KEY))
+    assert RNN(Heads(cells))(jnp.ones((2, 5, 3))).shape == (2, 5, 4)

@@ -226,10 +226,17 @@ def show(value: Any) -> str:
 def check_type(owner: str, name: str, module: Any, types: Iterable[type]) -> None:
     types = tuple(types)
     if not isinstance(module, types):
+        names = ", ".join(map(_path, types))
+        got = describe(module) if isinstance(module, type) else _path(type(module))
         raise TypeError(
-            f"{owner}: `{name}` must be one of {', '.join(t.__name__ for t in types)}, got "
-            f"{type(module).__name__}. Nothing else has a counterpart there."
+            f"{owner}: `{name}` must be one of {names}, got {got}. Nothing else has a counterpart "
+            "there."
         )
+
+
+def _path(cls: type) -> str:
+    """The name of a class; with the library if it is one of Equinox, whose cells have ours."""
+    return f"eqx.nn.{cls.__name__}" if cls.__module__.startswith("equinox.") else cls.__name__
 
 
 def check_choice(owner: str, name: str, value: Any, choices: Iterable[Any]) -> None:

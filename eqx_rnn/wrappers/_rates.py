@@ -33,9 +33,10 @@ def check_rates(owner: str, name: str, rates: PyTree[Any]) -> None:
         value = np.asarray(rate)
         real = np.issubdtype(value.dtype, np.integer) or jnp.issubdtype(value.dtype, jnp.floating)
         if not (real and np.all((value >= 0) & (value < 1))):
+            does = "kept" if owner == "Zoneout" else "dropped"
             raise ValueError(
                 f"{owner}: `{name}` must be a fraction, 0 <= {name} < 1, got {rate!r:.60}. "
-                "Pass the share of the entries to be dropped."
+                f"Pass the share of the entries to be {does}."
             )
 
 

@@ -5,7 +5,7 @@ import equinox as eqx
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from .._checks import describe
+from .._checks import describe, is_floating
 from ..base import RNNCellBase
 from ._rates import as_rates, check_rates, drop, fixed, is_zero, require_key, split
 from ._wrapper import Wrapper, begin, innermost
@@ -42,9 +42,9 @@ class DropConnect(Wrapper):
     def __check_init__(self):
         check_rates("DropConnect", "rate", self.rate)
         weight = getattr(innermost(self.cell), self.name, None)
-        if not eqx.is_inexact_array(weight):
+        if not is_floating(weight):
             cell = innermost(self.cell)
-            arrays = [name for name, value in vars(cell).items() if eqx.is_inexact_array(value)]
+            arrays = [name for name, value in vars(cell).items() if is_floating(value)]
             raise ValueError(
                 f"DropConnect: `name` must be that of a floating-point array of "
                 f"{type(cell).__name__}, one of {arrays}, got {self.name!r}, which is "

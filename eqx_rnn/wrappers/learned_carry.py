@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from .._checks import describe
+from .._checks import describe, is_floating
 from .._dtypes import widest
+from .._errors import part_of
 from ..base import RNNCellBase
 from ._wrapper import Wrapper, innermost
 
@@ -43,10 +44,17 @@ class LearnedCarry(Wrapper):
         """
         if sample_input is None:
             sample_input = _sample(cell)
+        if not (hasattr(sample_input, "shape") and hasattr(sample_input, "dtype")):
+            raise TypeError(
+                "LearnedCarry: `sample_input` must be one time step of the inputs, got "
+                f"{describe(sample_input)}. Pass an array or a `jax.ShapeDtypeStruct`."
+            )
         shape = sample_input.shape[len(sample_input.shape) - cell.num_feature_dims :]
         sample = jax.ShapeDtypeStruct(shape, sample_input.dtype)
         self.cell = cell
-        self.initial = eqx.filter(cell.initialize_carry(key, sample), eqx.is_inexact_array)
+        with part_of("LearnedCarry", "cell", ""):
+            carry = cell.initialize_carry(key, sample)
+        self.initial = eqx.filter(carry, eqx.is_inexact_array)
 
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> PyTree[Array]:
         carry = self.cell.initialize_carry(key, sample_input)
@@ -64,7 +72,7 @@ def _sample(cell: RNNCellBase) -> jax.ShapeDtypeStruct:
             f"of the carry of {type(cell).__name__} depends on it, got None. Pass an array or a "
             "`jax.ShapeDtypeStruct`."
         )
-    weights = jax.tree.leaves(eqx.filter(cell, eqx.is_inexact_array))
+    weights = filter(is_floating, jax.tree.leaves(cell))
     return jax.ShapeDtypeStruct((input_size,), widest(*weights))
 
 

@@ -3,7 +3,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._checks import describe, describe_tree
-from .._widths import input_struct, try_outputs
+from .._widths import cell_outputs, input_struct, try_outputs
 from ..base import RNNCellBase, output_struct
 from ._wrapper import Wrapper, project_hidden, project_input, update
 
@@ -34,7 +34,9 @@ class Residual(Wrapper):
 
     def __check_init__(self):
         inputs = input_struct(self.cell)
-        outputs = try_outputs(self.cell, inputs, output_struct)
+        # The sizes of images depend on strides and padding, so a step is traced.
+        outputs_of = cell_outputs if self.cell.num_feature_dims == 1 else output_struct
+        outputs = try_outputs(self.cell, inputs, outputs_of)
         if inputs is not None and outputs is not None:
             _check_outputs(outputs, inputs)
 

@@ -96,7 +96,7 @@ def _outputs(
 
 
 def _complete(cell: RNNCellBase, read: PyTree[Any], outputs: PyTree[Array]) -> PyTree[Array]:
-    """What the cell reads out of a carry, with parts of `outputs` in place of `None`."""
+    """The outputs that the cell reads out, with parts of `outputs` in place of `None`."""
     is_none = lambda part: part is None
     try:
         whole = jax.tree.map(lambda a, b: b if a is None else a, read, outputs, is_leaf=is_none)
