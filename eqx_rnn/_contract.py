@@ -61,10 +61,11 @@ def check_new_carry(owner: str, carry: PyTree[Any], new_carry: PyTree[Any]) -> N
             )
 
 
-def widen(carry: PyTree[Any], new_carry: PyTree[Any]) -> PyTree[jnp.dtype]:
+def widen(carry: PyTree[Any], new_carry: PyTree[Any]) -> PyTree[Any]:
     """The dtypes that a carry keeps: of each floating leaf, the wider of its own and a step's.
 
-    A leaf of another kind than the old one keeps it: `check_new_carry` raises an error.
+    A leaf of another kind than the old one keeps it: `check_new_carry` raises an error. The dtype
+    of random keys is JAX's own, and none of NumPy's.
     """
 
     def of_leaf(old: Any, new: Any) -> Any:
@@ -76,14 +77,14 @@ def widen(carry: PyTree[Any], new_carry: PyTree[Any]) -> PyTree[jnp.dtype]:
     return jax.tree.map(of_leaf, carry, new_carry)
 
 
-def keep_dtypes(dtypes: PyTree[jnp.dtype], carry: PyTree[Array]) -> PyTree[Array]:
+def keep_dtypes(dtypes: PyTree[Any], carry: PyTree[Array]) -> PyTree[Array]:
     """`carry` with other dtypes."""
     return jax.tree.map(
         lambda dtype, leaf: leaf if leaf.dtype == dtype else leaf.astype(dtype), dtypes, carry
     )
 
 
-def dtypes_of(carry: PyTree[Any]) -> PyTree[jnp.dtype]:
+def dtypes_of(carry: PyTree[Any]) -> PyTree[Any]:
     return jax.tree.map(lambda leaf: leaf.dtype, carry)
 
 

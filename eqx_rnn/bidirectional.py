@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -9,13 +10,14 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ._carries import check_parts
-from ._checks import as_array, check_distinct
+from ._checks import as_array, check_distinct, describe
 from ._errors import part_of
 from ._functions import Name, as_function
 from ._widths import cell_outputs, input_struct, is_known, is_own_layer, try_outputs
 from .base import inner_cells
 from .rnn import RNN
-from .sequences import backward_resets, find_axes
+from .scan import fill_skipped, select
+from .sequences import backward_resets, find_axes, valid_steps
 
 MERGES: dict[str, Callable[[Array, Array], Array]] = {
     "concat": lambda forward, backward: jnp.concatenate([forward, backward], axis=-1),
@@ -37,7 +39,8 @@ class Bidirectional(eqx.Module):
 
         y[t] = merge(forward[t], backward[t])
 
-    where `backward[t]` has seen the steps from the last (valid) one down to `t`.
+    where `backward[t]` has seen the steps from the last (valid) one down to `t`. At skipped steps
+    the merged outputs are zero.
 
     **Source:** M. Schuster, K. K. Paliwal, "Bidirectional recurrent neural networks", IEEE
     Transactions on Signal Processing 45 (1997).
@@ -159,5 +162,34 @@ class Bidirectional(eqx.Module):
                 )
             carries.append(carry)
             outputs.append(y)
-        merged = self.merged(*outputs)
+        if callable(self.merge) and not (seq_lengths is None and mask is None):
+            merged = self._merge_valid_steps(inputs, outputs, seq_lengths, mask)
+        else:
+            merged = self.merged(*outputs)
         return (tuple(carries), merged) if return_carry else merged
+
+    def _merge_valid_steps(
+        self, inputs: Any, outputs: list[PyTree[Array]], seq_lengths: Any, mask: Any
+    ) -> PyTree[Array]:
+        """`merged`, and zeros at skipped steps.
+
+        The function may have no derivative at the zeros of the padding, so it gets the outputs of
+        valid steps there.
+        """
+        inputs = as_array("Bidirectional", "inputs", inputs)
+        axes = find_axes("Bidirectional", inputs, self.num_feature_dims, self.time_major)
+        valid, _ = valid_steps("Bidirectional", seq_lengths, mask, axes, check_lengths=False)
+        leading = inputs.shape[: len(axes.batch) + 1]
+
+        def at_all_steps(function: Callable[[Array], Array], y: Array) -> Array:
+            if y.shape[: len(leading)] != leading:
+                raise ValueError(
+                    "Bidirectional: `merge` must keep the batch and time axes of the outputs, "
+                    f"{leading}, got {describe(y)}. Let it merge each step by itself."
+                )
+            steps = function(jnp.moveaxis(y, axes.time_axis, 0))
+            return jnp.moveaxis(steps, 0, axes.time_axis)
+
+        fill = functools.partial(at_all_steps, functools.partial(fill_skipped, valid))
+        clear = functools.partial(at_all_steps, lambda steps: select(valid, steps, 0))
+        return jax.tree.map(clear, self.merged(*jax.tree.map(fill, outputs)))

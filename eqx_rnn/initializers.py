@@ -127,7 +127,7 @@ def draw_carry(
     init: Initializer,
     key: PRNGKeyArray | None,
     sample_input: Any,
-    *feature_shapes: Sequence[int],
+    *feature_shapes: Sequence[Any],
 ) -> list[Array]:
     """One array a feature shape, with the sample's batch axes.
 

@@ -278,6 +278,30 @@ def test_gates_of_any_structure():
         eqx_rnn.RNN(Other(W, U))(X)
 
 
+class InputFree(Base):
+    """No gates from the inputs at all, and no outputs."""
+
+    def project_input(self, inputs):
+        return None
+
+    def update(self, carry, gates, *, key=None):
+        return jnp.tanh(gates + 1), None
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint": 2}, {"reverse": True}], ids=str)
+def test_no_gates_from_the_inputs(options):
+    def ours(cell):
+        return eqx_rnn.RNN(cell, **options)(X, return_carry=True)[0]
+
+    def plain(cell):
+        step = lambda carry, x: cell(carry, x)
+        return jax.lax.scan(step, cell.initialize_carry(None, X[:, 0]), X.swapaxes(0, 1))[0]
+
+    cell = InputFree(W, U)
+    assert_close(ours(cell), plain(cell))
+    assert_close(gradient(ours, cell), gradient(plain, cell))
+
+
 class OneRow(Base):
     """Parts that lose or mix the rows of a batch."""
 

@@ -1,11 +1,13 @@
 """The dtypes of a carry: each floating leaf as wide as a step makes it, the others as they are."""
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import assert_close
 
 import eqx_rnn
 
@@ -131,3 +133,42 @@ def test_a_carry_of_another_kind_is_an_error():
 
     with pytest.raises(TypeError, match=r"Counts: a step must return a carry.*differ in kind"):
         eqx_rnn.RNN(Counts(WEIGHT))(X)
+
+
+class Noisy(eqx_rnn.RNNCellBase):
+    """A random key per row in the carry, beside nothing."""
+
+    weight: jax.Array
+    num_feature_dims = 1
+
+    def initialize_carry(self, key, sample_input):
+        batch = sample_input.shape[:-1]
+        keys = jax.random.split(jax.random.key(0), math.prod(batch)).reshape(batch)
+        return keys, jnp.zeros(sample_input.shape), None
+
+    def __call__(self, carry, inputs, *, key=None):
+        keys, hidden, _ = carry
+        split = jnp.vectorize(lambda key: jax.random.split(key), signature="()->(n)")(keys)
+        draw = lambda key: jax.random.normal(key, inputs.shape[-1:])
+        noise = jnp.vectorize(draw, signature="()->(n)")(split[..., 0])
+        hidden = jnp.tanh(hidden + self.weight * inputs + noise)
+        return (split[..., 1], hidden, None), hidden
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint": 2}, {"truncate": 5}], ids=str)
+def test_random_keys_in_a_carry(options):
+    cell, xs = Noisy(jnp.linspace(0.5, 1, 3)), jnp.asarray(X, float)
+
+    def loss(cell):
+        return jnp.sum(eqx_rnn.RNN(cell, **options)(xs, seq_lengths=LENGTHS) ** 2)
+
+    def row_by_row(cell):
+        total = 0.0
+        for row, length in enumerate(LENGTHS):
+            carry = jax.tree.map(lambda a, row=row: a[row], cell.initialize_carry(None, xs[:, 0]))
+            for t in range(length):
+                carry, y = cell(carry, xs[row, t])
+                total += jnp.sum(y**2)
+        return total
+
+    assert_close(jax.value_and_grad(loss)(cell), jax.value_and_grad(row_by_row)(cell))

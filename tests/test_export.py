@@ -215,6 +215,15 @@ def test_lengths_that_are_checked_cannot_be_exported():
         eqx_rnn.RNN(case.cell())(xs, seq_lengths=outside)
 
 
+def test_symbolic_space():
+    """Of a convolution that keeps the size of the images."""
+    case = BY_NAME["conv-lstm-1d"]
+    rnn, xs = eqx_rnn.RNN(case.cell()), case.inputs(2, 4)
+    run = lambda xs: jax.grad(lambda xs: jnp.sum(jnp.sin(rnn(xs))))(xs)
+    struct = jax.ShapeDtypeStruct((*export.symbolic_shape("b, t, w"), xs.shape[-1]), xs.dtype)
+    assert_close(export.export(jax.jit(run))(struct).call(xs), run(xs))
+
+
 def test_the_derivative_of_an_exported_function():
     case = BY_NAME["gru"]
     rnn, xs = eqx_rnn.RNN(case.cell()), case.inputs(2, 5)

@@ -155,6 +155,46 @@ def test_second_derivatives_and_vmap(cell):
     assert_close(jax.jit(jax.grad(mapped))(cell), jax.grad(alone)(cell))
 
 
+@pytest.mark.parametrize("options", [{}, {"checkpoint": 2}], ids=str)
+@pytest.mark.parametrize("cell", SINGULAR, ids=lambda cell: type(cell).__name__)
+def test_second_derivatives_where_a_nan_carry_is_held(cell, options):
+    """The forward pass of a derivative is differentiated once more, and holds the carry, too."""
+    mask, resets = MASK.copy(), np.zeros(MASK.shape, bool)
+    resets[0, 2] = True  # the first valid step of a row that starts from NaN
+    inputs = jnp.where(mask[..., None], INPUTS, NAN)
+    start = START.at[jnp.array([0, 2])].set(NAN)
+    first = jnp.ones((3, 2))
+
+    class FromOne(type(cell)):
+        def initialize_carry(self, key, sample_input):
+            return jnp.ones(sample_input.shape)
+
+    cell = FromOne(*jax.tree.leaves(cell))
+
+    def curvature(loss):
+        gradient = jax.grad(loss)
+        return jax.grad(lambda c: sum(jnp.sum(jnp.sin(g)) for g in jax.tree.leaves(gradient(c))))(
+            cell
+        )
+
+    def masked(cell):
+        rnn = eqx_rnn.RNN(cell, **options)
+        outputs = rnn(inputs, initial_carry=start, mask=mask, resets=resets)
+        return jnp.sum(jnp.sin(outputs))
+
+    def alone(cell):
+        total = 0.0
+        for row in range(2):
+            carry = START[row]
+            for t in np.flatnonzero(mask[row]):
+                carry = first[row] if resets[row, t] else carry
+                carry, outputs = cell(carry, INPUTS[row, t])
+                total += jnp.sum(jnp.sin(outputs))
+        return total
+
+    assert_close(jax.jit(lambda: curvature(masked))(), curvature(alone))
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
 def test_a_nan_carry_that_a_reset_replaces(case, reverse):
@@ -222,3 +262,43 @@ def test_a_call_without_a_valid_step():
     value, gradient = eqx.filter_jit(eqx.filter_value_and_grad(loss))(cell)
     assert value == 0
     jax.tree.map(lambda g: np.testing.assert_array_equal(g, 0), gradient)
+
+
+@pytest.mark.parametrize("time_major", [False, True])
+def test_a_merge_that_is_singular_at_the_padding(time_major):
+    """Skipped steps are zeros in both directions: no derivative of this, and no zero."""
+
+    class Merge(eqx.Module):
+        scale: jax.Array
+
+        def __call__(self, forward, backward):
+            norm = jnp.linalg.norm(backward, axis=-1, keepdims=True)
+            return {"ratio": self.scale * forward / norm, "sum": jnp.sum(forward + 1, -1)}
+
+    cells = [eqx_rnn.GRUCell(3, 4, dtype=float, key=jax.random.key(seed)) for seed in (0, 1)]
+    rnns = [eqx_rnn.RNN(cell, time_major=time_major) for cell in cells]
+    layer = eqx_rnn.Bidirectional(*rnns, Merge(jnp.linspace(0.5, 1, 4, dtype=float)))
+    inputs = random_like(jax.ShapeDtypeStruct((3, 5, 3), float), 1)
+    lengths = np.array([5, 2, 0])
+    order = lambda x: jnp.moveaxis(x, 1, 0) if time_major else x
+    total = lambda ys: sum(jnp.sum(jnp.sin(y)) for y in jax.tree.leaves(ys))
+    masked = lambda layer: total(layer(order(inputs), seq_lengths=lengths))
+    rows = [order(inputs[k : k + 1, :n]) for k, n in enumerate(lengths[:2])]
+    alone = lambda layer: sum(total(layer(row)) for row in rows)
+    got, want = (eqx.filter_jit(eqx.filter_value_and_grad(f))(layer) for f in (masked, alone))
+    assert_close(got, want)
+
+    over_time = eqx_rnn.Bidirectional(*rnns, lambda a, b: jnp.mean(a + b, (0, 1)))
+    with pytest.raises(ValueError, match="Bidirectional: `merge` must keep the batch and time"):
+        over_time(order(inputs), seq_lengths=lengths)
+
+
+def test_no_rows():
+    """A batch of size 0, with lengths, masks and resets."""
+    cell = eqx_rnn.GRUCell(3, 4, key=jax.random.key(0))
+    inputs, none = jnp.zeros((0, 5, 3)), np.zeros((0, 5), bool)
+    for steps in ({"seq_lengths": np.zeros(0, int)}, {"mask": none, "resets": none}):
+        loss = lambda cell, steps=steps: jnp.sum(eqx_rnn.RNN(cell)(inputs, **steps))
+        value, gradient = eqx.filter_value_and_grad(loss)(cell)
+        assert value == 0
+        jax.tree.map(lambda g: np.testing.assert_array_equal(g, 0), gradient)

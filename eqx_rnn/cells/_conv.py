@@ -90,7 +90,7 @@ def convolve(
     return outputs.reshape(*batch, *outputs.shape[1:])
 
 
-def state_shape(cell: Any, sample_input: Any) -> tuple[int, ...]:
+def state_shape(cell: Any, sample_input: Any) -> tuple[Any, ...]:
     """The state's spatial axes and channels: the space that the input convolution leaves."""
     space = sample_input.shape[-len(cell.kernel_size) - 1 : -1]
     weight = cell.weight_ih

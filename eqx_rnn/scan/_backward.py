@@ -39,14 +39,15 @@ def backward(
     d_carry = fill(d_carry, run.carry)
     d_parameters = jax.tree.map(zeros, parameters, wanted.parameters)
     d_initial = jax.tree.map(zeros, initial, wanted.initial)
-    safe_gates_or_new = None if safe is None else of_harmless(run, weights, safe)
+    safe_carry = None if safe is None else safe.carry
+    safe_new = None if safe is None or not run.restore else new_of_harmless(run, weights, safe)
     d_inputs = []
     for piece, kept in reversed(list(zip(run.pieces, saved, strict=True))):
         parts = Parts(run, weights, wanted.parameters, piece.size)
         advance = None
         if run.checkpoint is not None:
-            advance = through_a_chunk(run, weights, initial, piece.size)
-        go_back = back_through_a_chunk(run, parts, initial, safe_gates_or_new, wanted.inputs)
+            advance = through_a_chunk(run, weights, initial, safe_carry, piece.size)
+        go_back = back_through_a_chunk(run, parts, initial, safe_new, wanted.inputs)
 
         def chunk(state: Any, xs: Any, advance: Any = advance, go_back: Callable = go_back):
             x, steps, (edge, carries, gates, drawn), d_carries, d_outputs = xs
@@ -57,7 +58,6 @@ def backward(
                 starts = jax.vmap(lambda r, c: select(r, initial, c))(steps.resets, starts)
             gates_or_new = carries if run.restore else gates
             if safe is not None:
-                safe_carry = safe.carry
                 starts = jax.vmap(lambda v, c: select(v, c, safe_carry))(steps.valid, starts)
             steps = steps._replace(keys=None)
             needs = starts, gates_or_new, steps, drawn, d_carries, d_outputs
@@ -72,12 +72,10 @@ def backward(
     return Arguments(d_parameters, d_carry, join(d_inputs, not run.reverse), d_initial)
 
 
-def of_harmless(run: Run, weights: list[Array], safe: Harmless) -> PyTree[Array]:
-    """The gates of a step that is computed from a harmless place, or its new carry."""
+def new_of_harmless(run: Run, weights: list[Array], safe: Harmless) -> PyTree[Array]:
+    """The new carry of a step that is computed from a harmless place."""
     from_input = run.project_input(weights, safe.inputs)
     gates = add_gates(from_input, run.project_hidden(weights, safe.carry))
-    if not run.restore:
-        return gates
     drawn = None if run.drawn is None else []  # `restore` is `None` if a skipped step draws
     return run.update(weights, safe.carry, gates, drawn)[0]
 
@@ -146,7 +144,7 @@ class Parts:
 
 
 def back_through_a_chunk(
-    run: Run, parts: Parts, initial: Any, safe_gates_or_new: Any, inputs_wanted: bool
+    run: Run, parts: Parts, initial: Any, safe_new: Any, inputs_wanted: bool
 ) -> Callable:
     """`(state, inputs, what its steps need) -> (state, cotangent of the inputs)`.
 
@@ -159,8 +157,8 @@ def back_through_a_chunk(
         d_new = add(d_new, d_carry)
         d_held = None if valid is None else select(~valid, d_new, 0)
         d_new, d_output = select(valid, (d_new, d_output), 0)
-        if safe_gates_or_new is not None:
-            gates_or_new = select(valid, gates_or_new, safe_gates_or_new)
+        if safe_new is not None:
+            gates_or_new = select(valid, gates_or_new, safe_new)
 
         d_results = d_new, fill(d_output, run.outputs)
         if run.restore:

@@ -31,15 +31,19 @@ class Saved(NamedTuple):
 def forward(
     run: Run, arguments: Arguments, fixed: Fixed, *, save: bool
 ) -> tuple[Any, list[Saved | None]]:
-    """`((final carry, (carries, outputs)), what is saved)`."""
+    """`((final carry, (carries, outputs)), what is saved)`.
+
+    Saved are the gates of harmless steps where steps are skipped: they may be differentiated again.
+    """
     parameters, carry, inputs, initial = arguments
-    constants, steps, _ = fixed
+    constants, steps, safe = fixed
+    safe_carry = safe.carry if save and safe is not None else None
     keep = save and run.checkpoint is None
     # Outputs that are part of carries that are kept anyway.
     copies = run.copies if keep else len(run.copies) * [None]
     results, saved = [], []
     for piece in run.pieces:
-        advance = through_a_chunk(run, parameters + constants, initial, piece.size)
+        advance = through_a_chunk(run, parameters + constants, initial, safe_carry, piece.size)
 
         def chunk(carry: PyTree[Array], xs: Any, advance: Callable = advance):
             x, steps = xs
@@ -66,8 +70,14 @@ def forward(
     return (carry, (carries, select(steps.valid, outputs, 0))), saved
 
 
-def through_a_chunk(run: Run, weights: list[Array], initial: Any, size: int) -> Callable:
-    """`(carry, inputs, steps) -> (new carry, (carries, gates, drawn, outputs))` of `size` steps."""
+def through_a_chunk(
+    run: Run, weights: list[Array], initial: Any, safe_carry: Any, size: int
+) -> Callable:
+    """`(carry, inputs, steps) -> (new carry, (carries, gates, drawn, outputs))` of `size` steps.
+
+    With `safe_carry`, skipped steps are computed from it. Without, they are from what they hold,
+    which is faster, and may not be differentiated.
+    """
 
     def ready(part: str, size: int | None = None) -> Callable:
         prepare, call, *_ = run.hoisted(part, size)
@@ -81,6 +91,7 @@ def through_a_chunk(run: Run, weights: list[Array], initial: Any, size: int) -> 
     def step(carry: PyTree[Array], xs: Any):
         from_input, (valid, reset, *_), drawn = xs
         start = carry if reset is None else select(reset, initial, carry)
+        start = start if safe_carry is None else select(valid, start, safe_carry)
         gates = add_gates(from_input, project_hidden(start))
         new_carry, outputs = update(start, gates, drawn)
         new_carry = select(valid, new_carry, carry)

@@ -74,7 +74,8 @@ def _of_another_row(a: Array, has: Bool[Array, "*batch"]) -> Array:
     row = jnp.zeros(has.shape, jnp.int32)
     for axis in batch_axes:
         row = row * has.shape[axis] + lax.broadcasted_iota(jnp.int32, has.shape, axis)
-    is_first = has & (row == jnp.min(jnp.where(has, row, jnp.iinfo(jnp.int32).max)))
+    most = jnp.iinfo(jnp.int32).max
+    is_first = has & (row == jnp.min(jnp.where(has, row, most), initial=most))
     from_first = select(is_first, a, 0)
     other = jnp.any(from_first, batch_axes) if a.dtype == bool else _sum(from_first, batch_axes)
     return select(has, a, jnp.broadcast_to(other, a.shape))

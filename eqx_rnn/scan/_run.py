@@ -57,7 +57,8 @@ class Run:
     - `copies`: for each leaf of the outputs, which leaf of the new carry it is, if one.
     - `applies`: whether the fast engine can run this cell, which it cannot if there are integers
         in the carry, a broadcast in the sum of the gates, an effect other than a debugging one, or
-        a traced array in a function that a part calls; and is of no use if there is no hidden part.
+        a traced array in a function that a part calls; and is of no use if there is no input part
+        or no hidden part.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Run:
         everything = jax.tree.leaves((self.carry, self.gates, self.outputs))
         self.applies = (
             not (cell.num_feature_dims > 1 and is_spread(inputs))  # no one axis for both
-            and bool(jax.tree.leaves(self.from_hidden))
+            and all(jax.tree.leaves(part) for part in (self.from_input, self.from_hidden))
             and not any(isinstance(c, Tracer) for closed, _ in traced for c in closed.consts)
             and not any(_is_effect(e) for closed, _ in traced for e in closed.effects)
             and jax.tree.map(struct, new_carry) == self.carry
