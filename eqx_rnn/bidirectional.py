@@ -162,7 +162,7 @@ class Bidirectional(eqx.Module):
                 )
             carries.append(carry)
             outputs.append(y)
-        if callable(self.merge) and not (seq_lengths is None and mask is None):
+        if callable(self.merge):
             merged = self._merge_valid_steps(inputs, outputs, seq_lengths, mask)
         else:
             merged = self.merged(*outputs)
@@ -179,6 +179,8 @@ class Bidirectional(eqx.Module):
         inputs = as_array("Bidirectional", "inputs", inputs)
         axes = find_axes("Bidirectional", inputs, self.num_feature_dims, self.time_major)
         valid, _ = valid_steps("Bidirectional", seq_lengths, mask, axes, check_lengths=False)
+        if valid is None:  # neither lengths nor a mask
+            return self.merged(*outputs)
         leading = inputs.shape[: len(axes.batch) + 1]
 
         def at_all_steps(function: Callable[[Array], Array], y: Array) -> Array:
