@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
@@ -11,7 +10,7 @@ from ._arguments import guard
 from ._checks import as_array, describe
 from ._dtypes import widest
 from ._errors import caller, fault
-from ._exportable import not_exportable
+from ._run_time import error_if
 from .scan import fill_skipped
 
 
@@ -106,11 +105,12 @@ def as_lengths(
         "depends on values needs Python. Build the layer with `check_lengths=False`: lengths are "
         "then clipped to the time axis."
     )
-    return eqx.error_if(
-        not_exportable(wide.astype(jnp.int32), not_exported),
+    return error_if(
+        wide.astype(jnp.int32),
         (wide < 0) | (wide > num_steps),
         f"{caller(owner)}: `seq_lengths` must be between 0 and {num_steps}, the length of the "
         "time axis, got one outside. Clip the lengths, or pad the inputs to the longest.",
+        not_exported,
     )
 
 

@@ -211,11 +211,19 @@ def test_a_traced_array_in_a_function_that_a_part_calls(part):
     np.testing.assert_allclose(got, want)
 
 
-@pytest.mark.parametrize("mapped", [False, True])
-def test_no_tracer_leaks(mapped):
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["all", "lengths"])
+@pytest.mark.parametrize("mapped", [False, True], ids=["native", "mapped"])
+def test_no_tracer_leaks(mapped, lengths):
+    """Within `jit`, where the error of wrong lengths is first traced, too."""
     cell = eqx_rnn.LSTMCell(3, 4, dtype=jnp.float64, key=jax.random.key(0))
+    # The error's text holds the number of steps: no other test traces the same one.
+    xs = random_like(jax.ShapeDtypeStruct((2, 29 + mapped, 3), float), 1)
     with jax.checking_leaks():
-        run = lambda cell: (jax.vmap if mapped else lambda f: f)(eqx_rnn.RNN(cell))(X)
+        if mapped:
+            call = lambda cell: jax.vmap(lambda x, n: eqx_rnn.RNN(cell)(x, seq_lengths=n))
+            run = lambda cell: call(cell)(xs, lengths)
+        else:
+            run = lambda cell: eqx_rnn.RNN(cell)(xs, seq_lengths=lengths)
         assert np.any(gradient(run, cell).weight_hh != 0)
 
 

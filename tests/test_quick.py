@@ -25,18 +25,6 @@ MASK = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 1]], bool)
 KEY = jax.random.key(1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def lengths_are_checked_without_jit_first():
-    """`eqx.error_if` walks the frames of its callers, which before Python 3.13 then hold
-    JAX's tracers for longer: the leak check fails where a check is first traced within `jit`.
-    """
-    if jax.config.jax_check_tracer_leaks:
-        rnns, xs = [eqx_rnn.RNN(LSTM.cell(seed=k)) for k in range(2)], LSTM.inputs(BATCH, TIME)
-        for layer in (rnns[0], eqx_rnn.Bidirectional(*rnns)):
-            layer(xs, seq_lengths=LENGTHS)
-        eqx_rnn.flip_sequences(xs, LENGTHS)
-
-
 def is_valid(seq_lengths=None, mask=None):
     if seq_lengths is not None:
         return np.arange(TIME) < seq_lengths[:, None]
