@@ -9,7 +9,7 @@ import jax.numpy as jnp
 def widest(*dtypes: Any) -> jnp.dtype:
     """The dtype to which JAX promotes arrays or dtypes, in every mode of promotion.
 
-    The mode "strict" finds promotions that nobody asked for. The callers of this function ask.
+    The mode "strict" refuses implicit promotions. Those of the callers are explicit.
     """
     with jax.numpy_dtype_promotion("standard"):
         return jnp.result_type(*dtypes)

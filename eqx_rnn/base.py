@@ -63,7 +63,7 @@ class RNNCellBase(eqx.Module):
 
         - `key`: may be `None` for cells that draw nothing.
         - `sample_input`: one time step of the inputs with its batch axes. Only its shape and
-            dtype are read, so a `jax.ShapeDtypeStruct` serves too. A whole sequence cannot be
+            dtype are read, so it may be a `jax.ShapeDtypeStruct`. A whole sequence cannot be
             detected: its time axis counts as one more batch axis, and the carry has it too.
         """
 
