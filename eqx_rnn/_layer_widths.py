@@ -6,8 +6,9 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-from ._checks import describe_tree
+from ._checks import describe, describe_tree
 from ._widths import cell_outputs, check_widths, is_own_layer
+from .base import RNNCellBase
 from .bidirectional import Bidirectional
 from .rnn import RNN
 
@@ -68,3 +69,18 @@ def _layer_outputs(layer: Any, sample: Any) -> Any:
     for inner in layer.layers:
         sample = _layer_outputs(inner, sample)
     return sample
+
+
+def check_cell_class(cell: Any) -> None:
+    """Checks what `Stacked.create` builds cells with."""
+    if isinstance(cell, RNNCellBase):
+        name = type(cell).__name__
+        raise TypeError(
+            f"Stacked.create: `cell` must be a cell's class, got a cell, {name}. Pass "
+            f"`{name}` itself, or stack cells that exist: `Stacked([RNN(a), RNN(b)])`."
+        )
+    if isinstance(cell, type) and not issubclass(cell, RNNCellBase):
+        raise TypeError(
+            "Stacked.create: `cell` must be a cell's class, or a function that returns a cell, "
+            f"got {describe(cell)}. Pass for example `eqx_rnn.LSTMCell`."
+        )

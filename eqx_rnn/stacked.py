@@ -1,4 +1,3 @@
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from ._arguments import check_options_of
 from ._carries import check_parts
 from ._checks import as_array, check_distinct, check_link, describe
 from ._errors import part_of
-from ._layer_widths import add_inputs, check_layers, check_norm, keeps_order
+from ._layer_widths import add_inputs, check_cell_class, check_layers, check_norm, keeps_order
 from ._widths import cell_outputs
 from .base import RNNCellBase, inner_cells, part_of_key
 from .bidirectional import Bidirectional
@@ -119,6 +118,7 @@ class Stacked(eqx.Module):
         residual: bool = False,
         layer_norm: bool = False,
         time_major: bool = False,
+        check_lengths: bool = True,
         key: PRNGKeyArray | None = None,
         **cell_options: Any,
     ) -> "Stacked":
@@ -133,20 +133,10 @@ class Stacked(eqx.Module):
         - `bidirectional`: whether each layer is a `Bidirectional`, its outputs side by side.
         - `dropout`, `residual`: see `Stacked`.
         - `layer_norm`: whether there is an `eqx.nn.LayerNorm` between layers.
-        - `time_major`: see `RNN`.
+        - `time_major`, `check_lengths`: see `RNN`.
         - `key`: a `jax.random.key` for the initial weights.
         """
-        if isinstance(cell, RNNCellBase):
-            name = type(cell).__name__
-            raise TypeError(
-                f"Stacked.create: `cell` must be a cell's class, got a cell, {name}. Pass "
-                f"`{name}` itself, or stack cells that exist: `Stacked([RNN(a), RNN(b)])`."
-            )
-        if inspect.isclass(cell) and not issubclass(cell, RNNCellBase):
-            raise TypeError(
-                "Stacked.create: `cell` must be a cell's class, or a function that returns a cell, "
-                f"got {describe(cell)}. Pass for example `eqx_rnn.LSTMCell`."
-            )
+        check_cell_class(cell)
         check_options_of(cls.create, "Stacked.create", cell, cell_options)
         check_options("Stacked.create", None, num_layers=num_layers)
         layers, norms, size = [], [], input_size
@@ -157,7 +147,8 @@ class Stacked(eqx.Module):
                 cell(size, hidden_size, key=cell_key, **cell_options)
                 for cell_key in jr.split(layer_key, 1 + bidirectional)
             ]
-            rnns = [RNN(cell, time_major=time_major) for cell in cells]
+            options = dict(time_major=time_major, check_lengths=check_lengths)
+            rnns = [RNN(cell, **options) for cell in cells]
             layers.append(Bidirectional(rnns[0], rnns[1]) if bidirectional else rnns[0])
             size = sum(_output_size(cell, size) for cell in cells)
         return cls(layers, dropout=dropout, residual=residual, norms=norms if layer_norm else None)

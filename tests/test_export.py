@@ -209,6 +209,11 @@ def test_lengths_that_are_checked_cannot_be_exported():
     rnn = eqx_rnn.RNN(case.cell(), check_lengths=False)
     outside, inside = np.array([9, -2], np.int8), np.array([4, 0])
     assert_close(rnn(xs, seq_lengths=outside), rnn(xs, seq_lengths=inside))
+    make = eqx_rnn.Stacked.create
+    sizes = dict(num_layers=2, bidirectional=True, check_lengths=False)
+    stacked = make(eqx_rnn.GRUCell, 3, 4, **sizes, key=KEY)
+    assert not stacked.check_lengths
+    assert_close(stacked(xs, seq_lengths=outside), stacked(xs, seq_lengths=inside))
     flip = lambda lengths: eqx_rnn.flip_sequences(xs, lengths, check_lengths=False)
     assert_close(flip(outside), flip(inside))
     with pytest.raises(eqx.EquinoxRuntimeError, match="must be between 0 and 4"):

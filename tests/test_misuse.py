@@ -631,7 +631,7 @@ def test_signatures_are_whole():
 
 
 def test_an_error_of_a_users_cell_is_its_own():
-    """Nothing is told in other words that does not come from a check."""
+    """Errors that do not come from a check keep their texts."""
 
     class Broken(Pad):
         def __call__(self, carry, inputs, *, key=None):

@@ -33,7 +33,8 @@ def forward(
 ) -> tuple[Any, list[Saved | None]]:
     """`((final carry, (carries, outputs)), what is saved)`.
 
-    Saved are the gates of harmless steps where steps are skipped: they may be differentiated again.
+    With `save`, skipped steps are computed from a harmless carry, because what is saved may be
+    differentiated again.
     """
     parameters, carry, inputs, initial = arguments
     constants, steps, safe = fixed
@@ -75,8 +76,8 @@ def through_a_chunk(
 ) -> Callable:
     """`(carry, inputs, steps) -> (new carry, (carries, gates, drawn, outputs))` of `size` steps.
 
-    With `safe_carry`, skipped steps are computed from it. Without, they are from what they hold,
-    which is faster, and may not be differentiated.
+    With `safe_carry`, skipped steps are computed from it. Without, they are computed from the carry
+    that they hold, which is faster, but such gates have no safe derivative.
     """
 
     def ready(part: str, size: int | None = None) -> Callable:

@@ -77,9 +77,8 @@ def _of_another_row(a: Array, has: Bool[Array, "*batch"]) -> Array:
     most = jnp.iinfo(jnp.int32).max
     is_first = has & (row == jnp.min(jnp.where(has, row, most), initial=most))
     from_first = select(is_first, a, 0)
-    other = jnp.any(from_first, batch_axes) if a.dtype == bool else _sum(from_first, batch_axes)
+    if a.dtype == bool:
+        other = jnp.any(from_first, batch_axes)
+    else:
+        other = jnp.sum(from_first, batch_axes, dtype=a.dtype)
     return select(has, a, jnp.broadcast_to(other, a.shape))
-
-
-def _sum(a: Array, axes: tuple[int, ...]) -> Array:
-    return jnp.sum(a, axes, dtype=a.dtype)

@@ -57,9 +57,9 @@ def linear(
 
     **Arguments:**
 
-    - `function`: ordinary JAX code, from two lists of arrays to a list of arrays. A `Derivative` is
-        transposed by reverse mode, and not by way of forward mode, where `jax.vmap` leaves the
-        transpose to JAX; so what it derives from may have a `jax.custom_vjp`.
+    - `function`: ordinary JAX code, from two lists of arrays to a list of arrays. A
+        `Derivative` may be of a function with a `jax.custom_vjp`: under `jax.vmap`, reverse mode
+        of that function transposes it.
     - `transpose`: from residuals and the cotangents of the outputs (`None` for zero) to those
         of the arguments.
     - `outputs`: anything with the outputs' shapes and dtypes.
