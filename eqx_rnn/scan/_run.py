@@ -213,5 +213,8 @@ def _same_shapes(part: Any, gates: Any) -> bool:
 
 
 def _is_effect(effect: Any) -> bool:
-    """Whether an effect has to happen as the plain scan has it: all but those of `jax.debug`."""
-    return "Debug" not in type(effect).__name__
+    """Whether an effect has to happen as the plain scan has it.
+
+    Not those of `jax.debug`, nor the mention of a mapped axis, as by `jax.lax.pmean`.
+    """
+    return not any(kind in type(effect).__name__ for kind in ("Debug", "NamedAxis"))
