@@ -2,70 +2,62 @@
 
 import sys
 from importlib.metadata import version
-from pkgutil import iter_modules
 
 from jaxtyping import install_import_hook
 
-from . import _typecheck as _typecheck
+from ._checks import typecheck as _typecheck  # noqa: F401
 
-# Every annotated shape is checked when a function runs (under `jit`: is traced). But not in `scan`:
-# what it is given has been checked, and to check it in each of its functions again took half of
-# the time of tracing. Nor in the modules that check arguments themselves: a check of a check took a
-# fifth of the time of a step outside `jit`. Nor in those that compare functions, which happens at
-# each call of a jitted function.
-_unchecked = {
-    f"eqx_rnn.{name}"
-    for name in (
-        *("scan", "_arguments", "_carries", "_checks", "_contract", "_errors", "_functions"),
-        *("_gates", "_layer_widths", "_pickles", "_same", "_structs", "_values", "_widths"),
-    )
-}
-_checked = [m.name for m in iter_modules(__path__, "eqx_rnn.") if m.name not in _unchecked]
+# Every annotated shape is checked when a function runs (under `jit`: is traced). But not in the
+# scans: what they are given has been checked, and to check it in each of their functions again took
+# half of the time of tracing. Nor in the modules that check arguments themselves.
+_folders = ("_cells", "_export", "_layers", "_wrappers", "initializers", "interop")
+_checked = ["eqx_rnn._base.cells", *(f"eqx_rnn.{name}" for name in _folders)]
 
-with install_import_hook(_checked, "eqx_rnn._typecheck.typecheck"):
+
+with install_import_hook(_checked, "eqx_rnn._checks.typecheck.typecheck"):
     from . import _export as _export
     from . import interop as interop
-    from ._arguments import guard_classes as _guard_classes
-    from ._functions import as_function as as_function
-    from .base import FactoredCell as FactoredCell
-    from .base import RNNCellBase as RNNCellBase
-    from .base import SequentialCell as SequentialCell
-    from .bidirectional import Bidirectional as Bidirectional
-    from .cells import AntisymmetricRNNCell as AntisymmetricRNNCell
-    from .cells import ConvGRUCell as ConvGRUCell
-    from .cells import ConvLSTMCell as ConvLSTMCell
-    from .cells import CoRNNCarry as CoRNNCarry
-    from .cells import CoRNNCell as CoRNNCell
-    from .cells import CTRNNCell as CTRNNCell
-    from .cells import GRUCell as GRUCell
-    from .cells import IndRNNCell as IndRNNCell
-    from .cells import JANETCell as JANETCell
-    from .cells import LayerNormGRUCell as LayerNormGRUCell
-    from .cells import LayerNormLSTMCell as LayerNormLSTMCell
-    from .cells import LEMCarry as LEMCarry
-    from .cells import LEMCell as LEMCell
-    from .cells import LSTMCarry as LSTMCarry
-    from .cells import LSTMCell as LSTMCell
-    from .cells import MGUCell as MGUCell
-    from .cells import MinimalRNNCell as MinimalRNNCell
-    from .cells import PeepholeLSTMCell as PeepholeLSTMCell
-    from .cells import SimpleCell as SimpleCell
-    from .cells import SLSTMCarry as SLSTMCarry
-    from .cells import SLSTMCell as SLSTMCell
-    from .cells import SLSTMMemory as SLSTMMemory
-    from .cells import UGRNNCell as UGRNNCell
+    from ._base.cells import FactoredCell as FactoredCell
+    from ._base.cells import RNNCellBase as RNNCellBase
+    from ._base.cells import SequentialCell as SequentialCell
+    from ._cells import AntisymmetricRNNCell as AntisymmetricRNNCell
+    from ._cells import ConvGRUCell as ConvGRUCell
+    from ._cells import ConvLSTMCell as ConvLSTMCell
+    from ._cells import CoRNNCarry as CoRNNCarry
+    from ._cells import CoRNNCell as CoRNNCell
+    from ._cells import CTRNNCell as CTRNNCell
+    from ._cells import GRUCell as GRUCell
+    from ._cells import IndRNNCell as IndRNNCell
+    from ._cells import JANETCell as JANETCell
+    from ._cells import LayerNormGRUCell as LayerNormGRUCell
+    from ._cells import LayerNormLSTMCell as LayerNormLSTMCell
+    from ._cells import LEMCarry as LEMCarry
+    from ._cells import LEMCell as LEMCell
+    from ._cells import LSTMCarry as LSTMCarry
+    from ._cells import LSTMCell as LSTMCell
+    from ._cells import MGUCell as MGUCell
+    from ._cells import MinimalRNNCell as MinimalRNNCell
+    from ._cells import PeepholeLSTMCell as PeepholeLSTMCell
+    from ._cells import SimpleCell as SimpleCell
+    from ._cells import SLSTMCarry as SLSTMCarry
+    from ._cells import SLSTMCell as SLSTMCell
+    from ._cells import SLSTMMemory as SLSTMMemory
+    from ._cells import UGRNNCell as UGRNNCell
+    from ._checks.arguments import guard_classes as _guard_classes
+    from ._functions.function import as_function as as_function
+    from ._layers.bidirectional import Bidirectional as Bidirectional
+    from ._layers.rnn import RNN as RNN
+    from ._layers.sequences import flip_sequences as flip_sequences
+    from ._layers.stacked import Stacked as Stacked
+    from ._wrappers import DropConnect as DropConnect
+    from ._wrappers import DropoutCarry as DropoutCarry
+    from ._wrappers import DropoutMasks as DropoutMasks
+    from ._wrappers import LearnedCarry as LearnedCarry
+    from ._wrappers import RecurrentDropout as RecurrentDropout
+    from ._wrappers import Residual as Residual
+    from ._wrappers import StackedCell as StackedCell
+    from ._wrappers import Zoneout as Zoneout
     from .initializers import chrono as chrono
-    from .rnn import RNN as RNN
-    from .sequences import flip_sequences as flip_sequences
-    from .stacked import Stacked as Stacked
-    from .wrappers import DropConnect as DropConnect
-    from .wrappers import DropoutCarry as DropoutCarry
-    from .wrappers import DropoutMasks as DropoutMasks
-    from .wrappers import LearnedCarry as LearnedCarry
-    from .wrappers import RecurrentDropout as RecurrentDropout
-    from .wrappers import Residual as Residual
-    from .wrappers import StackedCell as StackedCell
-    from .wrappers import Zoneout as Zoneout
 
 _guard_classes(globals())
 

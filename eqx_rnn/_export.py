@@ -4,8 +4,8 @@ from contextlib import suppress
 
 from jax.export import register_namedtuple_serialization
 
-from .cells import CoRNNCarry, LEMCarry, LSTMCarry, SLSTMCarry, SLSTMMemory
-from .wrappers.recurrent_dropout import DropoutCarry, DropoutMasks
+from ._cells import CoRNNCarry, LEMCarry, LSTMCarry, SLSTMCarry, SLSTMMemory
+from ._wrappers.recurrent_dropout import DropoutCarry, DropoutMasks
 
 CARRIES = (
     CoRNNCarry,

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
-from ._arguments import guard
-from ._checks import as_dtype
+from ._base.cells import RNNCellBase
+from ._checks.arguments import guard
+from ._checks.messages import as_dtype
 from ._dtypes import widest
-from .base import RNNCellBase
 
 # The signature of `jax.nn.initializers`: `(key, shape, dtype) -> array`.
 Initializer = Callable[..., Any]

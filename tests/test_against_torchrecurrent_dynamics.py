@@ -11,7 +11,7 @@ import pytest
 from helpers import random_like
 
 import eqx_rnn
-from eqx_rnn.base import add_gates
+from eqx_rnn._base.gates import add_gates
 
 torch = pytest.importorskip("torch", reason="the peer runs on torch")
 peer = pytest.importorskip("torchrecurrent", reason="it is the peer of these tests")

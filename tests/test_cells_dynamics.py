@@ -10,7 +10,7 @@ from cases import CASES, weights
 from helpers import random_like
 
 import eqx_rnn
-from eqx_rnn.cells.slstm import SLSTMGates
+from eqx_rnn._cells.slstm import SLSTMGates
 
 BY_NAME = {case.name: case for case in CASES}
 KEY = jax.random.key(0)

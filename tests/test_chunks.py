@@ -2,7 +2,7 @@
 
 import pytest
 
-from eqx_rnn.scan._chunks import CACHE_BYTES, LONGEST, SHORTEST, chunk_size
+from eqx_rnn._scan.chunks import CACHE_BYTES, LONGEST, SHORTEST, chunk_size
 
 SMALL = 1000  # bytes of weights
 

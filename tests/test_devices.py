@@ -15,7 +15,7 @@ from cases import CASES
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import eqx_rnn
-from eqx_rnn.scan import factored
+from eqx_rnn._scan.factored import engine as factored
 
 BY_NAME = {case.name: case for case in CASES}
 EXACT = dict(rtol=1e-10, atol=1e-10)

@@ -13,9 +13,11 @@ from cases import CASES, FEW_CASES
 from helpers import random_like
 
 import eqx_rnn
-from eqx_rnn.scan import Steps, _run, factored, plain
-from eqx_rnn.scan._forward import forward
-from eqx_rnn.scan._harmless import harmless
+from eqx_rnn._scan import Steps, plain
+from eqx_rnn._scan.factored import engine as factored
+from eqx_rnn._scan.factored import plan as _run
+from eqx_rnn._scan.factored.forward import forward
+from eqx_rnn._scan.harmless import harmless
 
 EXACT = dict(rtol=1e-10, atol=1e-10)
 assert_close = functools.partial(helpers.assert_close, **EXACT)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import eqx_rnn
-from eqx_rnn.base import FactoredCell
-from eqx_rnn.scan import Steps, factored, plain
-from eqx_rnn.scan._hoist import hoist
-from eqx_rnn.scan._products import evaluate
+from eqx_rnn._base.cells import FactoredCell
+from eqx_rnn._kernels.evaluate import evaluate
+from eqx_rnn._kernels.hoist import hoist
+from eqx_rnn._scan import Steps, plain
+from eqx_rnn._scan.factored import engine as factored
 
 OPTIONS = {"safe": None, "reverse": False, "unroll": 1, "checkpoint": None, "all_carries": False}
 

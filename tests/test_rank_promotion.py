@@ -13,7 +13,7 @@ from cases import CASES
 from interop_cases import CASES as INTEROP
 
 import eqx_rnn
-from eqx_rnn.base import inner_cells
+from eqx_rnn._base.cells import inner_cells
 
 RATES = jnp.array([0.1, 0.2, 0.3])
 

@@ -12,7 +12,8 @@ from test_engine import OF_A_RUN
 
 import eqx_rnn
 from eqx_rnn import LSTMCarry, RecurrentDropout, Residual, StackedCell, Zoneout
-from eqx_rnn.scan import Steps, _run
+from eqx_rnn._scan import Steps
+from eqx_rnn._scan.factored import plan as _run
 
 KEY = jax.random.key(1)
 INNER = {case.name: case for case in cases.INNER}

@@ -7,12 +7,12 @@ from importlib import import_module
 from cases import CASES
 
 import eqx_rnn
-import eqx_rnn.cells
-import eqx_rnn.wrappers
+import eqx_rnn._cells
+import eqx_rnn._wrappers
 
 
 def final_cells():
-    for package in (eqx_rnn.cells, eqx_rnn.wrappers):
+    for package in (eqx_rnn._cells, eqx_rnn._wrappers):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             for value in vars(import_module(module.name)).values():
                 if (

@@ -20,8 +20,8 @@ from eqx_rnn import (
     StackedCell,
     Zoneout,
 )
-from eqx_rnn._widths import cell_outputs, input_struct
-from eqx_rnn.base import output_struct
+from eqx_rnn._base.structs import output_struct
+from eqx_rnn._base.widths import cell_outputs, input_struct
 
 KEY = jax.random.key(0)
 

@@ -21,7 +21,8 @@ from eqx_rnn import (
     Residual,
     Zoneout,
 )
-from eqx_rnn.scan import Steps, factored, plain
+from eqx_rnn._scan import Steps, plain
+from eqx_rnn._scan.factored import engine as factored
 
 INNER = {case.name: case for case in cases.INNER}
 LSTM = INNER["lstm"]
@@ -195,7 +196,7 @@ def test_training_mode_again():
 @all_inner
 def test_engine_equals_plain_scan(inner, monkeypatch):
     """Values and gradients of all wrappers at once, with the same keys."""
-    monkeypatch.setattr(eqx_rnn.scan._run, "chunk_size", lambda *_: 4)
+    monkeypatch.setattr(eqx_rnn._scan.factored.plan, "chunk_size", lambda *_: 4)
     case = INNER[inner]
     cell = nested(case.cell())
     carry = start(cell, case, 3)

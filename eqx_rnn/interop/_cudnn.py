@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..cells import GRUCell, LSTMCell
+from .._cells import GRUCell, LSTMCell
 from ._entries import (
     Entries,
     Weights,

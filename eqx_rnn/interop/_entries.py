@@ -12,9 +12,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, DTypeLike
 
-from .._checks import describe
-from .._functions import is_part, plain
-from ..base import RNNCellBase
+from .._base.cells import RNNCellBase
+from .._checks.messages import describe
+from .._functions.function import is_part, plain
 
 # JAX's under a transformation, so `from_...` and `to_...` can be differentiated.
 Weights = np.ndarray | Array

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import DTypeLike
 
-from .._arguments import guard
-from ..base import RNNCellBase
-from ..cells import GRUCell, LSTMCell
+from .._base.cells import RNNCellBase
+from .._cells import GRUCell, LSTMCell
+from .._checks.arguments import guard
 from ._entries import Entries, build, check_options, check_type
 
 NAMES = ("weight_ih", "weight_hh", "bias", "bias_n")

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import DTypeLike
 
-from .._arguments import guard
-from ..base import RNNCellBase
-from ..cells import ConvLSTMCell, GRUCell, LSTMCell, MGUCell, SimpleCell
+from .._base.cells import RNNCellBase
+from .._cells import ConvLSTMCell, GRUCell, LSTMCell, MGUCell, SimpleCell
+from .._checks.arguments import guard
 from ._entries import (
     Entries,
     Weights,

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import DTypeLike
 
-from .._arguments import guard
-from .._functions import as_function, plain
-from ..base import RNNCellBase
-from ..bidirectional import Bidirectional
-from ..cells import GRUCell, LSTMCell, PeepholeLSTMCell, SimpleCell
-from ..rnn import RNN
+from .._base.cells import RNNCellBase
+from .._cells import GRUCell, LSTMCell, PeepholeLSTMCell, SimpleCell
+from .._checks.arguments import guard
+from .._functions.function import as_function, plain
+from .._layers.bidirectional import Bidirectional
+from .._layers.rnn import RNN
 from ._activations import ONNX, find_activation
 from ._entries import (
     Entries,

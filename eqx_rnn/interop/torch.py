@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import DTypeLike
 
-from .._arguments import guard
-from .._functions import is_part
-from ..base import RNNCellBase
-from ..bidirectional import Bidirectional
-from ..cells import GRUCell, LSTMCell, SimpleCell
-from ..rnn import RNN
-from ..stacked import Stacked
+from .._base.cells import RNNCellBase
+from .._cells import GRUCell, LSTMCell, SimpleCell
+from .._checks.arguments import guard
+from .._functions.function import is_part
+from .._layers.bidirectional import Bidirectional
+from .._layers.rnn import RNN
+from .._layers.stacked import Stacked
 from ._entries import (
     Entries,
     Weights,

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import DTypeLike
 
-from .._arguments import guard
-from .._checks import describe_tree
-from ..cells import LSTMCarry
+from .._cells import LSTMCarry
+from .._checks.arguments import guard
+from .._checks.messages import describe_tree
 from ._entries import as_weights, concatenate, write
 
 

@@ -1,0 +1,167 @@
+"""Checks of carries, of their order with the inputs, and of cells that are ensembles."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._checks.errors import fault
+from .._checks.messages import describe, describe_tree, has_field, is_ours
+from .._dtypes import widest
+
+
+def check_carry(owner: str, name: str, carry: PyTree, wanted: PyTree) -> PyTree[Array]:
+    """`carry` with the structure and shapes of `wanted`, promoted to its dtypes where wider.
+
+    Promotion never narrows: a float32 carry for a bfloat16 cell stays float32.
+    """
+    start = (
+        f"`{name}` must be {describe_tree(wanted)}, as `initialize_carry` makes it for these "
+        f"inputs, got {describe_tree(carry)}."
+    )
+    if jax.tree.structure(carry) != jax.tree.structure(wanted):
+        raise fault(ValueError, owner, f"{start} The structures differ: {_advise(carry, wanted)}")
+
+    def check_leaf(leaf: Any, want: Any) -> Array:
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+            raise fault(TypeError, owner, f"{start} Its leaves must be JAX or NumPy arrays.")
+        if leaf.shape != want.shape:
+            advice = (
+                "broadcast it to them, or take it from `initialize_carry`. Inputs are (*batch, "
+                "time, *features), or (time, *batch, *features) with `time_major`"
+            )
+            if name == "carry" and leaf.ndim < len(want.shape):
+                advice = "pass one step of the inputs, or run all steps by `RNN(cell)(inputs)`"
+            elif name == "carry" and leaf.ndim > len(want.shape):
+                advice = "call `initialize_carry` with one step of the inputs, without a time axis"
+            raise fault(
+                ValueError,
+                owner,
+                f"{start} The shapes differ: a carry has the batch axes of the inputs; {advice}.",
+            )
+        if not jnp.issubdtype(want.dtype, jnp.number):  # bools, random keys
+            same_kind = leaf.dtype == want.dtype
+        else:
+            same_kind = jnp.issubdtype(leaf.dtype, jnp.number) and (
+                jnp.issubdtype(leaf.dtype, jnp.inexact) == jnp.issubdtype(want.dtype, jnp.inexact)
+            )
+        if not same_kind:
+            raise fault(
+                TypeError, owner, f"{start} The dtypes differ in kind: cast the carry first."
+            )
+        if leaf.dtype == want.dtype:
+            return jnp.asarray(leaf)
+        return jnp.asarray(leaf).astype(widest(leaf.dtype, want.dtype))
+
+    return jax.tree.map(check_leaf, carry, wanted)
+
+
+def _advise(carry: Any, wanted: Any) -> str:
+    is_plain = isinstance(carry, tuple | list) and not hasattr(carry, "_fields")
+    if is_plain and len(carry) == 1 and jax.tree.structure(carry[0]) == jax.tree.structure(wanted):
+        return "pass the only item of it: a `Stacked` has a carry per layer, a layer has one."
+    named = _plain_for(carry, wanted)
+    if named is not None:
+        fields = ", ".join(named._fields)
+        return f"for a plain tuple ({fields}), pass `{type(named).__name__}(*pair)`."
+    return "pass the carry that the last call returned, or build the same structure by hand."
+
+
+def _plain_for(carry: Any, wanted: Any) -> Any:
+    """The first `NamedTuple` that is wanted where the carry has a plain tuple or list."""
+    if not isinstance(carry, tuple | list) or not isinstance(wanted, tuple):
+        return None
+    if len(carry) != len(wanted):
+        return None
+    if hasattr(wanted, "_fields") and not hasattr(carry, "_fields"):
+        return wanted
+    found = (_plain_for(*pair) for pair in zip(carry, wanted, strict=True))
+    return next((named for named in found if named is not None), None)
+
+
+def check_parts(
+    owner: str, name: str, carry: Any, number: int, part: str, directions: int = 0
+) -> tuple[Any, ...]:
+    """`carry`, checked to be a tuple with one carry per part.
+
+    `directions` is the number of directions in the parts, if some have two.
+    """
+    is_plain = isinstance(carry, tuple) and not hasattr(carry, "_fields")
+    if is_plain and len(carry) == number:
+        return carry
+    came = f"a tuple of {len(carry)}" if is_plain else type(carry).__name__
+    advice = "Pass what the last call returned, or build the tuple by hand."
+    if is_plain and len(carry) == directions:
+        advice = (
+            "That is one per direction: pass a pair (forward, backward) for a `Bidirectional`; "
+            "`from_torch_state(..., bidirectional=True)` makes such pairs."
+        )
+    elif isinstance(carry, list):
+        advice = "Make a tuple of the list."
+    elif is_plain and part == "direction" and len(carry) == 1 and isinstance(carry[0], tuple):
+        advice = "Pass the only item of it: a `Stacked` has a carry per layer."
+    elif not isinstance(carry, tuple) or not is_plain:
+        advice = f"Put one carry per {part} into a tuple."
+    wanted = f"tuple of {number}" if part != "direction" else "pair (forward, backward)"
+    raise fault(
+        ValueError,
+        owner,
+        f"`{name}` must be a {wanted}, one carry per {part}, got {came}. {advice}",
+    )
+
+
+def check_step(
+    owner: str, cell: Any, carry: Any, inputs: Any, carry_like: Callable[[Any, Any], Any]
+) -> PyTree[Array]:
+    """The carry of a step, checked with its inputs.
+
+    `carry_like` makes the struct of a cell's carry from its inputs.
+    """
+    check_single(owner, cell)
+    try:
+        wanted = carry_like(cell, inputs)
+    except Exception:
+        check_order(owner, cell, carry, inputs, carry_like)
+        raise
+    return check_carry(owner, "carry", carry, wanted)
+
+
+def check_order(
+    owner: str, cell: Any, carry: Any, inputs: Any, carry_like: Callable[[Any, Any], Any]
+) -> None:
+    """Raises an error if the carry and the inputs of a step that failed are swapped."""
+    try:
+        like = jax.tree.leaves(carry_like(cell, carry))
+        swapped = [leaf.shape for leaf in like] == list(map(np.shape, jax.tree.leaves(inputs)))
+    except Exception:  # whatever a cell of users raises
+        swapped = False
+    if swapped:
+        raise fault(
+            TypeError,
+            owner,
+            f"`carry` and `inputs` must be in this order, got {describe_tree(carry)} and "
+            f"{describe_tree(inputs)}. Call `cell(carry, inputs)`: the carry comes first.",
+        )
+
+
+def check_single(owner: str, cell: Any) -> None:
+    """Checks that a cell is one cell, and not an ensemble that needs `vmap`."""
+    for part in cell.cells if has_field(cell, "cells") else ():
+        check_single(owner, part)
+    if has_field(cell, "cell"):
+        check_single(owner, cell.cell)
+    weight = getattr(cell, "weight_ih", None)
+    if weight is None or not is_ours(type(cell)):
+        return
+    ndim = cell.num_feature_dims + 1
+    if weight.ndim > ndim:
+        raise fault(
+            ValueError,
+            owner,
+            f"`weight_ih` of {type(cell).__name__} must have {ndim} axes, got {describe(weight)}: "
+            "an ensemble of cells. Call it by `eqx.filter_vmap`, for example `eqx.filter_vmap("
+            "lambda model, x: model(x), in_axes=(eqx.if_array(0), None))(model, x)`.",
+        )

@@ -1,0 +1,219 @@
+"""Checks of what users pass, with errors that say what to do.
+
+Each text names the argument, what was wanted, what came, and what to do about it. Annotations
+check the same shapes deeper inside; these run first because their texts are kinder.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .errors import fault
+
+
+def describe(value: Any) -> str:
+    """`float32[2,5]` for an array or a struct, the type's name for anything else."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name, text = type(value).__name__, repr(value)
+    if "\n" in text:
+        return name
+    return f"{text:.60}" if text.startswith(("<", f"{name}(")) else f"{name} {text:.60}"
+
+
+def describe_tree(tree: PyTree) -> str:
+    """A PyTree's structure with each leaf as `describe` writes it."""
+    if hasattr(tree, "_fields"):
+        inner = (f"{k}={describe_tree(v)}" for k, v in zip(tree._fields, tree, strict=True))
+        return f"{type(tree).__name__}({', '.join(inner)})"
+    if isinstance(tree, tuple | list):
+        inside = ", ".join(map(describe_tree, tree))
+        if isinstance(tree, list):
+            return f"[{inside}]"
+        return f"({inside},)" if len(tree) == 1 else f"({inside})"
+    if isinstance(tree, dict):
+        return "{" + ", ".join(f"{k!r}: {describe_tree(v)}" for k, v in tree.items()) + "}"
+    return describe(tree)
+
+
+def is_floating(value: Any) -> bool:
+    """Whether a value is a real or complex array, or a struct of one."""
+    is_array = hasattr(value, "shape") and hasattr(value, "dtype")
+    return is_array and jnp.issubdtype(value.dtype, jnp.inexact)
+
+
+def is_ours(cls: type) -> bool:
+    """Whether a class belongs to this package."""
+    return cls.__module__.partition(".")[0] == "eqx_rnn"
+
+
+def has_field(part: Any, name: str) -> bool:
+    """Whether a class of this package, and not one of users, gives a cell or layer this field."""
+    sets = ("__dataclass_fields__", "__abstractvars__")
+    classes = filter(is_ours, type(part).__mro__)
+    return any(name in vars(cls).get(fields, ()) for cls in classes for fields in sets)
+
+
+def as_array(owner: str, name: str, value: Any) -> Array:
+    """A JAX array from a JAX or NumPy one; anything else is an error."""
+    if not isinstance(value, jax.Array | np.ndarray | np.generic):
+        raise fault(
+            TypeError,
+            owner,
+            f"`{name}` must be a JAX or NumPy array, got {describe(value)}. Convert it first, for "
+            f"example with `jnp.asarray({name})`.",
+        )
+    return jnp.asarray(value)
+
+
+def as_dtype(owner: str, dtype: Any) -> jnp.dtype:
+    """A floating-point dtype, from whatever names one."""
+    try:
+        found = jnp.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or not jnp.issubdtype(found, jnp.floating):
+        raise TypeError(
+            f"{owner}: `dtype` must be a floating-point dtype or None, got {dtype!r}. "
+            "Pass for example `jnp.float32` or `jnp.bfloat16`."
+        )
+    return found
+
+
+def check_function(owner: str, name: str, value: Any) -> None:
+    """Checks that a value is a function, such as an activation or an initialiser."""
+    if isinstance(value, type) and issubclass(value, eqx.Module) and name.endswith("activation"):
+        raise TypeError(
+            f"{owner}: `{name}` must be a function, got {describe(value)}. Build a module of it "
+            f"first: `{value.__name__}(...)`."
+        )
+    if callable(value):
+        if name.endswith("init"):
+            _check_initializer(owner, name, value)
+        return
+    known = isinstance(value, str) and hasattr(jax.nn, value)
+    example = f"jax.nn.{value}" if known else "jax.nn.relu"
+    if name.endswith("init"):
+        example = "jax.nn.initializers.zeros"
+    elif name == "cell":
+        example = "eqx_rnn.LSTMCell"
+    raise TypeError(
+        f"{owner}: `{name}` must be a function, got {describe(value)}. Pass the function itself, "
+        f"for example `{example}`."
+    )
+
+
+def _check_initializer(owner: str, name: str, value: Any) -> None:
+    """Raises an error for a function that makes initialisers, such as `initializers.normal`."""
+    try:
+        inspect.signature(value).bind("key", "shape", "dtype")
+    except TypeError as error:
+        called = getattr(value, "__name__", "initializer")
+        raise TypeError(
+            f"{owner}: `{name}` must be a function of `(key, shape, dtype)`, got {describe(value)}."
+            f" Those in `jax.nn.initializers` that take options are called first: `{called}()`."
+        ) from error
+    except ValueError:  # no signature to be read
+        return
+
+
+def check_inputs(cell: Any, inputs: Any, features: Sequence[int | str]) -> None:
+    """Checks one step's inputs: floating-point, shape `(*batch, *features)`.
+
+    In `features` a string names an axis of any size; the last one is the cell's `input_size`.
+    """
+    owner, name = type(cell).__name__, "sample_input"
+    is_array = hasattr(inputs, "shape") and hasattr(inputs, "dtype")
+    is_floating = is_array and jnp.issubdtype(inputs.dtype, jnp.floating)
+    fits = is_array and inputs.shape[-1:] == features[-1:] and len(inputs.shape) >= len(features)
+    if not (is_floating and fits):
+        kind = ValueError if is_floating else TypeError
+        features = tuple(features)
+        raise fault(kind, owner, wrong_inputs(name, features, inputs), features)
+
+
+def wrong_inputs(
+    name: str, features: tuple[int | str, ...], inputs: Any, leading: Sequence[str] = ("*batch",)
+) -> str:
+    """The error text for inputs that are not of shape `(*leading, *features)`, with a remedy."""
+    size = features[-1]
+    wanted = ", ".join([*leading, *map(str, features[:-1]), f"input_size={size}"])
+    text = f"`{name}` must be a floating-point array of shape ({wanted}), got {describe(inputs)}. "
+    if not (hasattr(inputs, "shape") and hasattr(inputs, "dtype")):
+        return text + _advise_no_array(inputs)
+    if not jnp.issubdtype(inputs.dtype, jnp.floating):
+        return text + (
+            "Cast it first, for example with `.astype(jnp.float32)`; tokens need an "
+            "`eqx.nn.Embedding`."
+        )
+    shape = inputs.shape
+    if size == 1 and shape[-1:] != (1,):
+        return text + f"If the feature axis is missing, add it: `{name}[..., None]`."
+    num_axes = len(features) + len(leading) - 1
+    if len(shape) < num_axes:
+        where = "The axis of features" if shape[-1:] != (size,) else "Another axis"
+        return text + f"An axis is missing. {where} is not there: reshape the array first."
+    pass_them = f"pass {size} features per step"
+    if len(shape) > num_axes or len(leading) == 1:
+        pass_them += f", or build the cell with `input_size={shape[-1]}`"
+    axis = -len(features) if len(features) > 1 else -2  # where others put channels
+    if (len(features) > 1 or len(shape) > num_axes) and shape[axis:][:1] == (size,):
+        return text + (
+            f"Axis {axis} has that size: if it holds the features, move it last with "
+            f"`jnp.moveaxis({name}, {axis}, -1)`; if not, {pass_them}."
+        )
+    return text + f"The last axis is wrong: {pass_them}."
+
+
+def _advise_no_array(value: Any) -> str:
+    if isinstance(value, tuple | list) and value and all(isinstance(n, int) for n in value):
+        return f"For a shape, pass `jax.ShapeDtypeStruct({tuple(value)}, jnp.float32)`."
+    if isinstance(value, tuple | list) and any(hasattr(part, "shape") for part in value):
+        return "A carry comes before the inputs: `cell(carry, inputs)`."
+    return "Pass a JAX or NumPy array."
+
+
+def check_distinct(owner: str, names: str, cells: Sequence[Any]) -> None:
+    """No cell's weights twice: an update of a PyTree makes two of them."""
+
+    def identity(cell: Any) -> tuple[int, ...]:
+        arrays = filter(lambda leaf: isinstance(leaf, jax.Array), jax.tree.leaves(cell))
+        return tuple(map(id, arrays)) or (id(cell),)
+
+    if len(set(map(identity, cells))) < len(cells):
+        raise ValueError(
+            f"{owner}: {names} must have a cell each, got one cell twice (or in two wrappers), "
+            "which would be copied, not shared, by the first update of its weights. Build one "
+            "more cell; to tie them, use `eqx.nn.Shared`."
+        )
+
+
+def check_link(owner: str, inputs: Any, outputs: Any, num_feature_dims: int, above: Any) -> Any:
+    """What one part of a stack puts out, checked to be what the one above can take in.
+
+    `inputs` are those of the stack, with `num_feature_dims` feature axes.
+    """
+    if not (hasattr(outputs, "shape") and hasattr(outputs, "dtype")):
+        raise TypeError(
+            f"{owner}: all parts but the last must put out one array, got "
+            f"{describe_tree(outputs)}. Put that part last, or make one array of its outputs."
+        )
+    batch = len(inputs.shape) - num_feature_dims
+    if len(outputs.shape) - above.num_feature_dims != batch:
+        raise ValueError(
+            f"{owner}: each part must take in as many feature axes as the one before puts out, "
+            f"got {describe(outputs)} with {len(outputs.shape) - batch} of them for a part with "
+            f"num_feature_dims={above.num_feature_dims}. Stack cells of one kind, vectors on "
+            "vectors or images on images."
+        )
+    return outputs

@@ -1,0 +1,173 @@
+"""A linear function that brings its own transpose, for every transformation of JAX.
+
+`jax.custom_vjp` would lose forward mode, and `jax.custom_jvp` would leave the transpose to JAX.
+A `custom_jvp` rule that returns the tangents through this primitive has both: forward mode runs
+the function, reverse mode runs `transpose`, and both are ordinary JAX code to everything above.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array
+
+from .sharding import many, struct
+
+_linear_p = Primitive("eqx_rnn_linear")
+_linear_p.multiple_results = True
+
+
+class Derivative(NamedTuple):
+    """The derivative of `function(residuals, values)` by `values`, from lists to a list of arrays.
+
+    The values at which it is taken are the residuals with the indices `where`.
+    """
+
+    function: Callable[[Sequence, Sequence], list]
+    where: tuple[int, ...]
+
+    def __call__(self, residuals: Sequence[Array], tangents: Sequence[Array]) -> list[Array]:
+        return jax.jvp(self._of_values(residuals), self._at(residuals), tuple(tangents))[1]
+
+    def transpose(self, residuals: Sequence[Array], cotangents: Sequence[Any]) -> Sequence[Array]:
+        """As JAX derives it."""
+        outputs, pull = jax.vjp(self._of_values(residuals), *self._at(residuals))
+        pairs = zip(outputs, cotangents, strict=True)
+        return pull([jnp.zeros_like(y) if d is None else d for y, d in pairs])
+
+    def _of_values(self, residuals: Sequence[Array]) -> Callable[..., list[Array]]:
+        return lambda *values: self.function(residuals, list(values))
+
+    def _at(self, residuals: Sequence[Array]) -> tuple[Array, ...]:
+        return tuple(residuals[i] for i in self.where)
+
+
+def linear(
+    function: Callable[[Sequence, Sequence], list],
+    transpose: Callable[[Sequence, Sequence], Sequence],
+    residuals: Sequence[Any],
+    arguments: Sequence[Any],
+    outputs: Sequence[Any],
+) -> list:
+    """`function(residuals, arguments)`, linear in `arguments`.
+
+    **Arguments:**
+
+    - `function`: ordinary JAX code, from two lists of arrays to a list of arrays. A
+        `Derivative` may be of a function with a `jax.custom_vjp`: under `jax.vmap`, reverse mode
+        of that function transposes it.
+    - `transpose`: from residuals and the cotangents of the outputs (`None` for zero) to those
+        of the arguments.
+    - `outputs`: anything with the outputs' shapes and dtypes.
+    """
+    return _linear_p.bind(
+        *residuals,
+        *arguments,
+        function=function,
+        transpose=transpose,
+        num_residuals=len(residuals),
+        outputs=tuple(map(struct, outputs)),
+    )
+
+
+def _run(*args, function, num_residuals, **_):
+    return function(list(args[:num_residuals]), list(args[num_residuals:]))
+
+
+def _jvp(primals, tangents, *, function, num_residuals, **params):
+    params = dict(params, function=function, num_residuals=num_residuals)
+    residuals, arguments = list(primals[:num_residuals]), list(primals[num_residuals:])
+    outputs = _linear_p.bind(*primals, **params)
+    parts = []
+    if any(type(t) is not ad.Zero for t in tangents[num_residuals:]):
+        moved = map(ad.instantiate_zeros, tangents[num_residuals:])
+        parts.append(_linear_p.bind(*residuals, *moved, **params))
+    which = [i for i, t in enumerate(tangents[:num_residuals]) if type(t) is not ad.Zero]
+    if which:
+
+        def in_residuals(*moved):
+            values = dict(zip(which, moved, strict=True))
+            full = [values.get(i, r) for i, r in enumerate(residuals)]
+            return function(full, arguments)
+
+        start = tuple(residuals[i] for i in which)
+        parts.append(jax.jvp(in_residuals, start, tuple(tangents[i] for i in which))[1])
+    return outputs, [sum(terms[1:], terms[0]) for terms in zip(*parts, strict=True)]
+
+
+def _transpose(cotangents, *args, transpose, num_residuals, **_):
+    given = [None if type(ct) is ad.Zero else ct for ct in cotangents]
+    return num_residuals * [None] + list(transpose(list(args[:num_residuals]), given))
+
+
+def _batch(axis, args, axes, *, function, transpose, num_residuals, outputs):
+    if all(a is None for a in axes):
+        results = linear(function, transpose, args[:num_residuals], args[num_residuals:], outputs)
+        return results, len(results) * [None]
+    vmap = functools.partial(jax.vmap, axis_size=axis.size, axis_name=axis.name)
+    if axis.spmd_name is not None:
+        vmap = functools.partial(vmap, spmd_axis_name=axis.spmd_name)
+    to_front = lambda x, a: x if a is None else jnp.moveaxis(x, a, 0)
+    args = [to_front(x, a) for x, a in zip(args, axes, strict=True)]
+    axes = [None if a is None else 0 for a in axes]
+    residuals, arguments = args[:num_residuals], args[num_residuals:]
+    residual_axes, argument_axes = axes[:num_residuals], axes[num_residuals:]
+
+    if isinstance(function, Derivative):
+        # A value and its tangent get the same axes. One that has none, as weights have none in
+        # `jax.vmap(rnn)`, gets one cotangent, a sum over the axis.
+        where = list(function.where)
+        for i, k in enumerate(where):
+            if residual_axes[k] == argument_axes[i]:
+                continue
+            if argument_axes[i] is None:
+                arguments[i] = jnp.broadcast_to(arguments[i], (axis.size, *arguments[i].shape))
+                argument_axes[i] = 0
+            else:
+                residuals.append(jnp.broadcast_to(residuals[k], (axis.size, *residuals[k].shape)))
+                residual_axes.append(0)
+                where[i] = len(residuals) - 1
+        of_own = lambda residuals, values: function.function(residuals[:num_residuals], values)
+        over = vmap(of_own, in_axes=(residual_axes, argument_axes))
+        batched = Derivative(over, tuple(where))
+    else:
+        batched = vmap(function, in_axes=(residual_axes, argument_axes))
+
+    def transpose_each(residuals, cotangents):
+        which = [i for i, ct in enumerate(cotangents) if ct is not None]
+
+        def one(residuals, given):
+            values = dict(zip(which, given, strict=True))
+            own = residuals[:num_residuals]
+            return list(transpose(own, [values.get(i) for i in range(len(cotangents))]))
+
+        given = [cotangents[i] for i in which]
+        return vmap(one, in_axes=(residual_axes, 0))(residuals, given)
+
+    if None in argument_axes:
+        # The cotangent of an argument without an axis is a sum over the axis. JAX's transpose forms
+        # it at once; ours would be run for each, and then summed.
+        if not isinstance(batched, Derivative):
+            results = batched(residuals, arguments)
+            return results, len(results) * [0]
+        batched_transpose = batched.transpose
+    else:
+        batched_transpose = transpose_each
+    if getattr(axis, "explicit_mesh_axis", None) is None:
+        outputs = [many(output, axis.size) for output in outputs]
+    else:
+        outputs = jax.eval_shape(batched, residuals, arguments)
+    results = linear(batched, batched_transpose, residuals, arguments, outputs)
+    return results, len(results) * [0]
+
+
+_linear_p.def_impl(_run)
+_linear_p.def_abstract_eval(lambda *_, outputs, **__: list(map(jax.typeof, outputs)))
+mlir.register_lowering(_linear_p, mlir.lower_fun(_run, multiple_results=True))
+ad.primitive_jvps[_linear_p] = _jvp
+ad.primitive_transposes[_linear_p] = _transpose
+batching.fancy_primitive_batchers[_linear_p] = _batch

@@ -1,0 +1,72 @@
+"""Time cut into chunks of equal length, and what is left over."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from .._kernels.sizes import is_known
+
+CACHE_BYTES = 2_000_000
+SHORTEST = 4  # fewer steps make the product that projects their inputs slow
+LONGEST = 20
+
+
+class Piece(NamedTuple):
+    """`number` chunks of `size` steps each, from step `start` on."""
+
+    start: int
+    number: int
+    size: int
+
+    def cut(self, tree: PyTree[Array]) -> PyTree[Array]:
+        """From `(time, ...)` to `(number, size, ...)`."""
+        stop = self.start + self.number * self.size
+        return jax.tree.map(
+            lambda a: a[self.start : stop].reshape(self.number, self.size, *a.shape[1:]), tree
+        )
+
+    def flatten(self, tree: PyTree[Array]) -> PyTree[Array]:
+        """From `(number, size, ...)` to `(time, ...)`."""
+        return jax.tree.map(lambda a: a.reshape(self.number * self.size, *a.shape[2:]), tree)
+
+
+def pieces(num_steps: int, size: int, reverse: bool) -> list[Piece]:
+    """Chunks that make up the time axis, in the order of processing; the last may be shorter.
+
+    A time axis of a symbolic length, as `jax.export` has it, is one chunk.
+    """
+    if not is_known(num_steps):
+        return [Piece(0, 1, num_steps)]
+    number, rest = divmod(num_steps, size)
+    whole = Piece(rest if reverse else 0, number, size)
+    remainder = Piece(0 if reverse else number * size, 1, rest)
+    return [piece for piece in (whole, remainder) if piece.number * piece.size > 0]
+
+
+def join(results: list[PyTree[Array]], reverse: bool) -> PyTree[Array]:
+    """The parts of a time axis, in the order of processing, as one."""
+    if len(results) == 1:
+        return results[0]
+    if reverse:
+        results = results[::-1]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
+
+
+def chunk_size(num_steps: int, step_bytes: int, weight_bytes: int) -> int:
+    """How many steps whose gates take so many bytes make a chunk.
+
+    As many as stay in a processor's cache between the product that makes them and their use, or
+    more if weights are so large that adding up their gradients, once a chunk, would count; but not
+    more than a fraction of the time axis, so that a chunk's buffers are small beside what is kept
+    of all steps. A size near that which leaves no remainder is taken, if there is one.
+    """
+    if not is_known(num_steps, step_bytes, weight_bytes):
+        return LONGEST
+    most = max(LONGEST, num_steps // 5)
+    chunk_bytes = max(CACHE_BYTES, weight_bytes // 4)
+    target = min(max(chunk_bytes // max(step_bytes, 1), SHORTEST), most)
+    sizes = range(max(1, target // 2), 2 * target)
+    even = [size for size in sizes if num_steps % size == 0]
+    return min(even or [target], key=lambda size: abs(size - target))

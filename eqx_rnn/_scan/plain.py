@@ -1,0 +1,88 @@
+"""One step after another: the meaning of every faster way to run a cell."""
+
+from typing import Any
+
+import jax
+import jax.lax as lax
+from jaxtyping import Array, PyTree
+
+from .._base.cells import RNNCellBase
+from .._base.contract import check_contract, dtypes_of, keep_dtypes, widen
+from .chunks import join, pieces
+from .harmless import Harmless
+from .select import select
+from .steps import Steps
+
+
+class _WiderError(Exception):
+    """A step makes the carry wider than it was: the dtypes that it must have from the start."""
+
+
+def scan(
+    cell: RNNCellBase,
+    carry: PyTree[Array],
+    inputs: Array,
+    initial: PyTree[Array],
+    steps: Steps,
+    *,
+    safe: Harmless | None,
+    **options: Any,
+) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
+    """As `eqx_rnn.scan.scan`; `safe` says where skipped steps are computed from."""
+    while True:
+        try:
+            return _scan(cell, carry, inputs, initial, steps, safe, **options)
+        except _WiderError as wider:
+            carry = keep_dtypes(wider.args[0], carry)
+
+
+def _scan(
+    cell: RNNCellBase,
+    carry: PyTree[Array],
+    inputs: Array,
+    initial: PyTree[Array],
+    steps: Steps,
+    safe: Harmless | None,
+    *,
+    reverse: bool,
+    unroll: int,
+    checkpoint: int | None,
+    all_carries: bool,
+) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
+    dtypes = dtypes_of(carry)
+    initial = None if initial is None else keep_dtypes(dtypes, initial)
+    safe_carry = None if safe is None else keep_dtypes(dtypes, safe.carry)
+
+    def step(carry: PyTree[Array], xs: Any):
+        x, (valid, reset, key, cut) = xs
+        if cut is not None:
+            carry = select(cut, lax.stop_gradient(carry), carry)
+        start = carry if reset is None else select(reset, initial, carry)
+        start = start if safe is None else select(valid, start, safe_carry)
+        new_carry, outputs = cell(start, x, key=key)
+        check_contract(cell, x, start, (), new_carry, outputs)
+        wide = widen(start, new_carry)
+        if wide != dtypes:
+            raise _WiderError(wide)
+        new_carry = select(valid, keep_dtypes(dtypes, new_carry), carry)
+        outputs = select(valid, outputs, 0)
+        return new_carry, (new_carry if all_carries else None, outputs)
+
+    def run(carry: PyTree[Array], xs: Any):
+        return lax.scan(step, carry, xs, reverse=reverse, unroll=unroll)
+
+    if inputs.shape[0] == 0:
+        with jax.disable_jit(False):  # where `jit` is disabled, JAX refuses an empty scan
+            return run(carry, (inputs, steps))
+    if checkpoint is None:
+        return run(carry, (inputs, steps))
+    results = []
+    for piece in pieces(inputs.shape[0], checkpoint, reverse):
+        carry, result = lax.scan(
+            jax.checkpoint(run, prevent_cse=False),
+            carry,
+            piece.cut((inputs, steps)),
+            reverse=reverse,
+        )
+        results.append(jax.tree.map(piece.flatten, result))
+    return carry, join(results, reverse)
