@@ -17,7 +17,7 @@ from .mgu import MGUCell as MGUCell
 from .minimal_rnn import MinimalRNNCell as MinimalRNNCell
 from .peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
 from .simple import SimpleCell as SimpleCell
-from .slstm import SLSTMCarry as SLSTMCarry
 from .slstm import SLSTMCell as SLSTMCell
-from .slstm import SLSTMMemory as SLSTMMemory
+from .slstm_state import SLSTMCarry as SLSTMCarry
+from .slstm_state import SLSTMMemory as SLSTMMemory
 from .ugrnn import UGRNNCell as UGRNNCell

@@ -14,12 +14,12 @@ from .affine import along
 def activate(
     gates: Float[Array, "*batch stacked"], *functions: Callable
 ) -> list[Float[Array, "*batch hidden_size"]]:
-    """Splits stacked gates and applies a function of its own to each.
+    """Splits stacked gates and applies one function to each.
 
-    Sigmoids and tanhs are applied in one pass, before the split, because XLA's CPU backend does
-    not vectorise an activation that reads a slice: by `sigmoid(x) = (1 + tanh(x / 2)) / 2`, which
-    holds to rounding of values near 1. Other functions may look at a whole gate, so they come
-    after the split.
+    Sigmoids and tanhs are applied in one pass before the split, because XLA's CPU backend does not
+    vectorise an activation that reads a slice. The pass uses `sigmoid(x) = (1 + tanh(x / 2)) / 2`,
+    which holds up to rounding of values near 1. Other functions may depend on a whole gate, so they
+    are applied after the split.
     """
     is_sigmoid = [is_function(function, jax.nn.sigmoid) for function in functions]
     is_tanh = [is_function(function, jnp.tanh) for function in functions]

@@ -3,6 +3,8 @@
 import jax.lax as lax
 from jaxtyping import Array, Float
 
+from .._kernels.products import project
+
 
 def along(vector: Float[Array, "*features"], batch: Float[Array, "..."]) -> Float[Array, "..."]:
     """A vector (or a scalar) with as many axes as `batch`, to combine it with the last one."""
@@ -12,6 +14,7 @@ def along(vector: Float[Array, "*features"], batch: Float[Array, "..."]) -> Floa
 def add_bias(
     gates: Float[Array, "... rows"], bias: Float[Array, " rows"] | None
 ) -> Float[Array, "... rows"]:
+    """Adds a bias, unless it is `None`."""
     return gates if bias is None else gates + along(bias, gates)
 
 
@@ -20,5 +23,5 @@ def affine(
     inputs: Float[Array, "*batch columns"],
     bias: Float[Array, " rows"] | None,
 ) -> Float[Array, "*batch rows"]:
-    """`W x + b` for each `x` of the batch, without `b` if it is `None`."""
-    return add_bias(inputs @ weight.T, bias)
+    """`W x + b` for each `x` of the batch, or `W x` if `b` is `None`."""
+    return add_bias(project(weight, inputs), bias)

@@ -4,7 +4,7 @@ from jaxtyping import Array, Float
 
 
 class LSTMCarry(NamedTuple):
-    """The state of an LSTM between steps: `hidden` is what it puts out, `cell` its memory."""
+    """The state of an LSTM: the output `hidden` and the memory `cell`."""
 
     hidden: Float[Array, "*batch_and_features"]
     cell: Float[Array, "*batch_and_features"]

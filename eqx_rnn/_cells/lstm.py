@@ -1,32 +1,20 @@
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import equinox as eqx
-import jax.nn
-import jax.nn.initializers as jinit
-import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._checks.messages import check_inputs
-from .._functions.function import as_function
-from ..initializers import (
-    Initializer,
-    check_options,
-    draw_carry,
-    gate_biases,
-    gate_weights,
-    split_key,
-)
+from .._kernels.products import project
 from .activations import activate
 from .affine import affine
+from .base import GatedCell, GatedCellOptions
 from .carry import LSTMCarry
 
 Gates = Float[Array, "*batch 4*{self.hidden_size}"]
 Output = Float[Array, "*batch {self.output_size}"]
 
 
-class LSTMCell(FactoredCell):
+class LSTMCell(GatedCell, FactoredCell):
     """Long short-term memory, with forget gate.
 
         i = sigmoid(W_ii x + b_i + W_hi h)         input gate
@@ -37,8 +25,8 @@ class LSTMCell(FactoredCell):
         h' = o tanh(c')                            or, with `proj_size`, W_hr (o tanh(c'))
 
     where `sigmoid` stands for `gate_activation` and `tanh` for `activation`. The output is `h'`.
-    The rows of the weights are the gates i, f, g, o; names, shapes and order are those of
-    `eqx.nn.LSTMCell` and, but for a second bias, `torch.nn.LSTM`.
+    The rows of the weights are the gates i, f, g, o. Names, shapes and order are those of
+    `eqx.nn.LSTMCell` and, except for its second bias, of `torch.nn.LSTM`.
 
     **Shapes:** inputs `(*batch, input_size)`; carry `LSTMCarry(hidden, cell)` with `hidden`
     `(*batch, proj_size or hidden_size)` and `cell` `(*batch, hidden_size)`; outputs as `hidden`.
@@ -54,13 +42,7 @@ class LSTMCell(FactoredCell):
     weight_hh: Float[Array, "4*{self.hidden_size} {self.output_size}"]
     weight_hr: Float[Array, "{self.proj_size} {self.hidden_size}"] | None
     bias: Float[Array, "4*{self.hidden_size}"] | None
-    input_size: int = eqx.field(static=True)
-    hidden_size: int = eqx.field(static=True)
     proj_size: int | None = eqx.field(static=True)
-    use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(converter=as_function)
-    gate_activation: Callable = eqx.field(converter=as_function)
-    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
@@ -68,81 +50,36 @@ class LSTMCell(FactoredCell):
         hidden_size: int,
         *,
         proj_size: int | None = None,
-        use_bias: bool = True,
-        activation: Callable = jnp.tanh,
-        gate_activation: Callable = jax.nn.sigmoid,
-        weight_init: Initializer = jinit.lecun_normal(),
-        recurrent_weight_init: Initializer = jinit.orthogonal(),
-        bias_init: Initializer = jinit.zeros,
         forget_bias: float = 1.0,
-        carry_init: Initializer = jinit.zeros,
-        dtype: DTypeLike | None = None,
-        key: PRNGKeyArray | None = None,
+        **options: Unpack[GatedCellOptions],
     ):
-        """**Arguments:**
+        """**Arguments:** those of every cell, and
 
-        - `input_size`: how many features the inputs have.
-        - `hidden_size`: how many features the memory `c` has.
-        - `proj_size`: how many features `h` has, if other than `hidden_size`.
-        - `use_bias`: whether there are biases.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
-            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
-        - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
-            first two are called once a gate, so that each gate's matrix is orthogonal, say.
-        - `forget_bias`: added once, here, to what `bias_init` draws for the forget gate (R.
-            Jozefowicz, W. Zaremba, I. Sutskever 2015). Without effect if `use_bias=False`.
-        - `carry_init`: as in `jax.nn.initializers`, for the carry before the first step.
-        - `dtype`: of the weights; JAX's default floating-point dtype if `None`.
-        - `key`: a `jax.random.key` for the initial weights. (Keyword only, and
-            never left out.)
+        - `proj_size`: the number of features of `h`. `None` means `hidden_size`, as for `c`.
+        - `forget_bias`: is added to the forget gate's part of the initial `bias` (R. Jozefowicz,
+            W. Zaremba, I. Sutskever 2015). It has no effect with `use_bias=False`.
         """
-        sizes = {"input_size": input_size, "hidden_size": hidden_size}
-        if proj_size is not None:
-            sizes["proj_size"] = proj_size
-        dtype = check_options("LSTMCell", dtype, **sizes)
-        ih_key, hh_key, hr_key, bias_key = split_key("LSTMCell", key, 4)
-        output_size = proj_size or hidden_size
-        self.weight_ih = gate_weights(weight_init, ih_key, 4, hidden_size, input_size, dtype)
-        self.weight_hh = gate_weights(
-            recurrent_weight_init, hh_key, 4, hidden_size, output_size, dtype
-        )
-        self.weight_hr = (
-            None
-            if proj_size is None
-            else gate_weights(weight_init, hr_key, 1, proj_size, hidden_size, dtype)
-        )
-        self.bias = (
-            gate_biases(bias_init, bias_key, 4, hidden_size, dtype, {1: forget_bias})
-            if use_bias
-            else None
-        )
-        self.input_size = input_size
-        self.hidden_size = hidden_size
+        draw = self._setup(input_size, hidden_size, options, proj_size=proj_size)
+        ih, hh, hr, b = draw.keys(4)
+        self.weight_ih = draw.weight(ih, 4)
+        self.weight_hh = draw.recurrent_weight(hh, 4, columns=proj_size)
+        self.weight_hr = draw.weight(hr, 1, proj_size, hidden_size) if proj_size else None
+        self.bias = draw.bias(b, 4, {1: forget_bias})
         self.proj_size = proj_size
-        self.use_bias = use_bias
-        self.activation = activation
-        self.gate_activation = gate_activation
-        self.carry_init = carry_init
 
     @property
     def output_size(self) -> int:
-        """How many features `h` and the output have."""
+        """The number of features of `h`, which is the output."""
         return self.proj_size or self.hidden_size
 
-    @property
-    def num_feature_dims(self) -> int:
-        return 1
-
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> LSTMCarry:
-        check_inputs(self, sample_input, (self.input_size,))
-        shapes = (self.output_size,), (self.hidden_size,)
-        return LSTMCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
+        return LSTMCarry(*self._first_carry(key, sample_input, self.output_size, self.hidden_size))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Gates:
         return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: LSTMCarry) -> Gates:
-        return carry.hidden @ self.weight_hh.T
+        return project(self.weight_hh, carry.hidden)
 
     def update(
         self, carry: LSTMCarry, gates: Gates, *, key: PRNGKeyArray | None = None
@@ -152,7 +89,7 @@ class LSTMCell(FactoredCell):
         cell = f * carry.cell + i * g
         hidden = o * tanh(cell)
         if self.weight_hr is not None:
-            hidden = hidden @ self.weight_hr.T
+            hidden = project(self.weight_hr, hidden)
         return LSTMCarry(hidden, cell), hidden
 
     def read_out(self, carry: LSTMCarry) -> Output:

@@ -1,37 +1,25 @@
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import equinox as eqx
-import jax.nn
-import jax.nn.initializers as jinit
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._checks.messages import check_inputs
-from .._functions.function import as_function
-from ..initializers import (
-    Initializer,
-    check_options,
-    draw_carry,
-    gate_biases,
-    gate_weights,
-    split_key,
-)
+from .._kernels.products import project
 from .affine import add_bias, affine
-
-Hidden = Float[Array, "*batch {self.hidden_size}"]
+from .base import GatedCell, GatedCellOptions, Hidden, HiddenCell
+from .gates import Gate, Part
 
 
 class MGUGates(NamedTuple):
-    """Pre-activations of the forget gate, and the candidate's two parts."""
+    """Pre-activations of the gate f, and the candidate's parts: of the input and of the state."""
 
-    f: Float[Array, "*batch hidden_size"]
-    n_x: PyTree[Float[Array, "*batch hidden_size"]]  # None in the other part
-    n_h: PyTree[Float[Array, "*batch hidden_size"]]  # None in the other part
+    f: Gate
+    n_x: Part
+    n_h: Part
 
 
-class MGUCell(FactoredCell):
+class MGUCell(HiddenCell, GatedCell, FactoredCell):
     """Minimal gated unit: a GRU whose one gate both resets and updates.
 
         f = sigmoid(W_if x + b_f + W_hf h)                  forget gate
@@ -47,7 +35,7 @@ class MGUCell(FactoredCell):
     **Source:** G.-B. Zhou, J. Wu, C.-L. Zhang, Z.-H. Zhou, "Minimal gated unit for recurrent neural
     networks", International Journal of Automation and Computing 13 (2016). Departures, all of
     them Flax's: the paper's `h' = (1 - f) h + f n` gives the gate the opposite sense, so a large
-    `f` keeps the state here and replaces it there; and the paper gates before the product, `W_hn
+    `f` keeps the state here and replaces it there. And the paper gates before the product, `W_hn
     (f h)`, with one bias. `reset_gate=False` drops the gate from the candidate.
     """
 
@@ -55,89 +43,38 @@ class MGUCell(FactoredCell):
     weight_hh: Float[Array, "2*{self.hidden_size} {self.hidden_size}"]
     bias: Float[Array, "2*{self.hidden_size}"] | None
     bias_n: Float[Array, "{self.hidden_size}"] | None
-    input_size: int = eqx.field(static=True)
-    hidden_size: int = eqx.field(static=True)
-    use_bias: bool = eqx.field(static=True)
     reset_gate: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(converter=as_function)
-    gate_activation: Callable = eqx.field(converter=as_function)
-    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         *,
-        use_bias: bool = True,
         reset_gate: bool = True,
-        activation: Callable = jnp.tanh,
-        gate_activation: Callable = jax.nn.sigmoid,
-        weight_init: Initializer = jinit.lecun_normal(),
-        recurrent_weight_init: Initializer = jinit.orthogonal(),
-        bias_init: Initializer = jinit.zeros,
         forget_bias: float = 1.0,
-        carry_init: Initializer = jinit.zeros,
-        dtype: DTypeLike | None = None,
-        key: PRNGKeyArray | None = None,
+        **options: Unpack[GatedCellOptions],
     ):
-        """**Arguments:**
+        """**Arguments:** those of every cell, and
 
-        - `input_size`: how many features the inputs have.
-        - `hidden_size`: how many features the hidden state, and so the output, has.
-        - `use_bias`: whether there are biases. (`bias_n` exists only if `reset_gate=True`; it
-            would be a second `b_n` otherwise.)
-        - `reset_gate`: whether the gate multiplies the state's part of the candidate, too.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
-            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
-        - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
-            first two are called once a gate, so that each gate's matrix is orthogonal, say.
-        - `forget_bias`: added once, here, to what `bias_init` draws for the forget gate. Without
-            effect if `use_bias=False`.
-        - `carry_init`: as in `jax.nn.initializers`, for the hidden state before the first step.
-        - `dtype`: of the weights; JAX's default floating-point dtype if `None`.
-        - `key`: a `jax.random.key` for the initial weights. (Keyword only, and
-            never left out.)
+        - `reset_gate`: whether the gate also multiplies the state's part of the candidate.
+            Otherwise there is no `bias_n`, because it would be a second b_n.
+        - `forget_bias`: is added to the forget gate's part of the initial `bias`. It has no effect
+            with `use_bias=False`.
         """
-        dtype = check_options("MGUCell", dtype, input_size=input_size, hidden_size=hidden_size)
-        ih_key, hh_key, bias_key, bias_n_key = split_key("MGUCell", key, 4)
-        self.weight_ih = gate_weights(weight_init, ih_key, 2, hidden_size, input_size, dtype)
-        self.weight_hh = gate_weights(
-            recurrent_weight_init, hh_key, 2, hidden_size, hidden_size, dtype
-        )
-        self.bias = (
-            gate_biases(bias_init, bias_key, 2, hidden_size, dtype, {0: forget_bias})
-            if use_bias
-            else None
-        )
-        self.bias_n = (
-            gate_biases(bias_init, bias_n_key, 1, hidden_size, dtype)
-            if use_bias and reset_gate
-            else None
-        )
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.use_bias = use_bias
+        draw = self._setup(input_size, hidden_size, options)
+        ih, hh, b, b_n = draw.keys(4)
+        self.weight_ih = draw.weight(ih, 2)
+        self.weight_hh = draw.recurrent_weight(hh, 2)
+        self.bias = draw.bias(b, 2, {0: forget_bias})
+        self.bias_n = draw.bias(b_n, 1) if reset_gate else None
         self.reset_gate = reset_gate
-        self.activation = activation
-        self.gate_activation = gate_activation
-        self.carry_init = carry_init
-
-    @property
-    def num_feature_dims(self) -> int:
-        return 1
-
-    def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> Hidden:
-        check_inputs(self, sample_input, (self.input_size,))
-        (hidden,) = draw_carry(self, self.carry_init, key, sample_input, (self.hidden_size,))
-        return hidden
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> MGUGates:
-        gates = affine(self.weight_ih, inputs, self.bias)
-        f, n = jnp.split(gates, 2, axis=-1)
+        f, n = jnp.split(affine(self.weight_ih, inputs, self.bias), 2, axis=-1)
         return MGUGates(f, n, None)
 
     def project_hidden(self, carry: Hidden) -> MGUGates:
-        f, n = jnp.split(carry @ self.weight_hh.T, 2, axis=-1)
+        f, n = jnp.split(project(self.weight_hh, carry), 2, axis=-1)
         return MGUGates(f, None, add_bias(n, self.bias_n))
 
     def update(
@@ -147,6 +84,3 @@ class MGUCell(FactoredCell):
         n = self.activation(gates.n_x + (f * gates.n_h if self.reset_gate else gates.n_h))
         hidden = (1 - f) * n + f * carry
         return hidden, hidden
-
-    def read_out(self, carry: Hidden) -> Hidden:
-        return carry

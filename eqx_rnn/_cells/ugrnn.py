@@ -1,31 +1,17 @@
-from collections.abc import Callable
-from typing import Any
+from typing import Unpack
 
-import equinox as eqx
-import jax.nn
-import jax.nn.initializers as jinit
-import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._checks.messages import check_inputs
-from .._functions.function import as_function
-from ..initializers import (
-    Initializer,
-    check_options,
-    draw_carry,
-    gate_biases,
-    gate_weights,
-    split_key,
-)
+from .._kernels.products import project
 from .activations import activate
 from .affine import affine
+from .base import GatedCell, GatedCellOptions, Hidden, HiddenCell
 
 Gates = Float[Array, "*batch 2*{self.hidden_size}"]
-Hidden = Float[Array, "*batch {self.hidden_size}"]
 
 
-class UGRNNCell(FactoredCell):
+class UGRNNCell(HiddenCell, GatedCell, FactoredCell):
     """Update-gate network: a highway between the old state and a simple recurrent network.
 
         g = sigmoid(W_ig x + b_g + W_hg h)         update gate
@@ -44,77 +30,31 @@ class UGRNNCell(FactoredCell):
     weight_ih: Float[Array, "2*{self.hidden_size} {self.input_size}"]
     weight_hh: Float[Array, "2*{self.hidden_size} {self.hidden_size}"]
     bias: Float[Array, "2*{self.hidden_size}"] | None
-    input_size: int = eqx.field(static=True)
-    hidden_size: int = eqx.field(static=True)
-    use_bias: bool = eqx.field(static=True)
-    activation: Callable = eqx.field(converter=as_function)
-    gate_activation: Callable = eqx.field(converter=as_function)
-    carry_init: Initializer = eqx.field(converter=as_function)
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         *,
-        use_bias: bool = True,
-        activation: Callable = jnp.tanh,
-        gate_activation: Callable = jax.nn.sigmoid,
-        weight_init: Initializer = jinit.lecun_normal(),
-        recurrent_weight_init: Initializer = jinit.orthogonal(),
-        bias_init: Initializer = jinit.zeros,
         forget_bias: float = 1.0,
-        carry_init: Initializer = jinit.zeros,
-        dtype: DTypeLike | None = None,
-        key: PRNGKeyArray | None = None,
+        **options: Unpack[GatedCellOptions],
     ):
-        """**Arguments:**
+        """**Arguments:** those of every cell, and
 
-        - `input_size`: how many features the inputs have.
-        - `hidden_size`: how many features the hidden state, and so the output, has.
-        - `use_bias`: whether there are biases.
-        - `activation`, `gate_activation`: any functions from an array to one of the same shape. A
-            module with parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
-        - `weight_init`, `recurrent_weight_init`, `bias_init`: as in `jax.nn.initializers`; the
-            first two are called once a gate, so that each gate's matrix is orthogonal, say.
-        - `forget_bias`: added once, here, to what `bias_init` draws for the update gate, which
-            forgets where it is small. Without effect if `use_bias=False`.
-        - `carry_init`: as in `jax.nn.initializers`, for the hidden state before the first step.
-        - `dtype`: of the weights; JAX's default floating-point dtype if `None`.
-        - `key`: a `jax.random.key` for the initial weights. (Keyword only, and
-            never left out.)
+        - `forget_bias`: is added to the update gate's part of the initial `bias`. The cell forgets
+            where that gate is small. It has no effect with `use_bias=False`.
         """
-        dtype = check_options("UGRNNCell", dtype, input_size=input_size, hidden_size=hidden_size)
-        ih_key, hh_key, bias_key = split_key("UGRNNCell", key, 3)
-        self.weight_ih = gate_weights(weight_init, ih_key, 2, hidden_size, input_size, dtype)
-        self.weight_hh = gate_weights(
-            recurrent_weight_init, hh_key, 2, hidden_size, hidden_size, dtype
-        )
-        self.bias = (
-            gate_biases(bias_init, bias_key, 2, hidden_size, dtype, {0: forget_bias})
-            if use_bias
-            else None
-        )
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.use_bias = use_bias
-        self.activation = activation
-        self.gate_activation = gate_activation
-        self.carry_init = carry_init
-
-    @property
-    def num_feature_dims(self) -> int:
-        return 1
-
-    def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> Hidden:
-        check_inputs(self, sample_input, (self.input_size,))
-        (hidden,) = draw_carry(self, self.carry_init, key, sample_input, (self.hidden_size,))
-        return hidden
+        draw = self._setup(input_size, hidden_size, options)
+        ih, hh, b = draw.keys(3)
+        self.weight_ih = draw.weight(ih, 2)
+        self.weight_hh = draw.recurrent_weight(hh, 2)
+        self.bias = draw.bias(b, 2, {0: forget_bias})
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Gates:
         return affine(self.weight_ih, inputs, self.bias)
 
     def project_hidden(self, carry: Hidden) -> Gates:
-        return carry @ self.weight_hh.T
+        return project(self.weight_hh, carry)
 
     def update(
         self, carry: Hidden, gates: Gates, *, key: PRNGKeyArray | None = None
@@ -122,6 +62,3 @@ class UGRNNCell(FactoredCell):
         g, n = activate(gates, self.gate_activation, self.activation)
         hidden = g * carry + (1 - g) * n
         return hidden, hidden
-
-    def read_out(self, carry: Hidden) -> Hidden:
-        return carry

@@ -104,7 +104,8 @@ class Signature:
         self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self.positional = [p.name for p in named if p.kind is p.POSITIONAL_OR_KEYWORD]
         self.names = dict.fromkeys(p.name for p in named)
-        self.required = {p.name for p in named if p.default is p.empty}
+        # A missing key for weights has an error of its own.
+        self.required = {p.name for p in named if p.default is p.empty and p.name != "key"}
         builds = function.__name__ in ("__init__", "create")
         hints = {
             p.name: p.annotation

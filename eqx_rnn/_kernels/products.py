@@ -1,8 +1,40 @@
-"""Products of arrays with a weight."""
+"""Products of arrays with a weight, and convolutions with a kernel."""
 
+import math
+from collections.abc import Sequence
+
+import jax.lax as lax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from .._dtypes import widest
 
 
 def project(weight: Float[Array, "out in"], x: Float[Array, "*any in"]) -> Float[Array, "*any out"]:
     """`x @ weight.T`: the last axis of `x` times a weight that is stored as `(out, in)`."""
     return x @ weight.T
+
+
+def convolve(
+    inputs: Float[Array, "*batch_and_space input_size"],
+    weight: Float[Array, "output_size input_size *kernel"],
+    strides: tuple[int, ...] | None = None,
+    padding: str | Sequence[tuple[int, int]] = "SAME",
+    dilation: tuple[int, ...] | None = None,
+) -> Float[Array, "*batch_and_new_space output_size"]:
+    """Convolution (without flipping the kernel), channels last, any number of batch axes."""
+    num_axes = weight.ndim - 2
+    batch = inputs.shape[: -num_axes - 1]
+    space = "XYZ"[:num_axes]
+    dtype = widest(inputs, weight)
+    # XLA's CPU backend is several times as fast where the kernel's channels come last, too.
+    weight = jnp.moveaxis(weight, (0, 1), (-1, -2))
+    outputs = lax.conv_general_dilated(
+        inputs.reshape(math.prod(batch), *inputs.shape[-num_axes - 1 :]).astype(dtype),
+        weight.astype(dtype),
+        window_strides=strides or num_axes * (1,),
+        padding=padding,
+        rhs_dilation=dilation,
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+    )
+    return outputs.reshape(*batch, *outputs.shape[1:])

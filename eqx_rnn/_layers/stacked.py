@@ -13,7 +13,7 @@ from .._base.widths import cell_outputs
 from .._checks.arguments import check_options_of
 from .._checks.errors import part_of
 from .._checks.messages import as_array, check_distinct, check_link, describe
-from ..initializers import check_options, split_key
+from .._checks.options import check_sizes, split_key
 from .bidirectional import Bidirectional
 from .rnn import RNN
 from .sequences import backward_resets, fill_padding, find_axes
@@ -138,7 +138,7 @@ class Stacked(eqx.Module):
         """
         check_cell_class(cell)
         check_options_of(cls.create, "Stacked.create", cell, cell_options)
-        check_options("Stacked.create", None, num_layers=num_layers)
+        check_sizes("Stacked.create", num_layers=num_layers)
         layers, norms, size = [], [], input_size
         for k, layer_key in enumerate(split_key("Stacked.create", key, num_layers)):
             if k > 0 and layer_norm:

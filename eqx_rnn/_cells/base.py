@@ -1,0 +1,202 @@
+"""What the cells of this library share: options, sizes, the first carry and `repr`.
+
+The bases of a cell say what it is made of: its carry (`HiddenCell` or `MemoryCell`), its features
+(`VectorCell`, `GatedCell` or `ConvCell`) and its contract, such as `FactoredCell`.
+
+    class GRUCell(HiddenCell, GatedCell, FactoredCell): ...
+
+A class is either abstract or final, as Equinox recommends: a method is implemented once, and
+`__init__` stands in the final class. There are two exceptions. The common options are fields of an
+abstract class. And `__pdoc__` replaces what Equinox prints for a module.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar, Required, TypedDict
+
+import equinox as eqx
+import jax.nn
+import jax.nn.initializers as jinit
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
+
+from .._base.cells import RNNCellBase
+from .._checks.messages import as_dtype, check_inputs
+from .._checks.options import check_sizes, require_key
+from .._functions.function import as_function
+from ..initializers import Initializer, draw_carry
+from .draw import Draw
+from .show import document, show
+
+Hidden = Float[Array, "*batch {self.hidden_size}"]
+
+
+class CellOptions(TypedDict, total=False):
+    """The keyword arguments of every cell: see `AbstractCell`."""
+
+    use_bias: bool
+    activation: Callable
+    weight_init: Initializer
+    recurrent_weight_init: Initializer
+    bias_init: Initializer
+    carry_init: Initializer
+    dtype: DTypeLike | None
+    key: Required[PRNGKeyArray]
+
+
+class GatedCellOptions(CellOptions, total=False):
+    """The keyword arguments of every cell with gates: see `GatedCell`."""
+
+    gate_activation: Callable
+
+
+class AbstractCell(RNNCellBase):
+    """A cell of this library. Every cell has these arguments:
+
+    - `input_size`: the number of features of the inputs.
+    - `hidden_size`: the number of features of the hidden state.
+    - `use_bias`: whether the cell has biases.
+    - `activation`: a function from an array to an array of the same shape. A module with
+        parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
+    - `weight_init`, `recurrent_weight_init`, `bias_init`: initialisers as in
+        `jax.nn.initializers`, for the matrices that multiply inputs, for those that multiply the
+        state, and for biases. Matrices are drawn per gate, so that for example each gate's
+        recurrent matrix is orthogonal.
+    - `carry_init`: an initialiser for the carry before the first step.
+    - `dtype`: the dtype of the weights. `None` means JAX's default floating-point dtype.
+    - `key`: a `jax.random.key` for the initial weights. It has no default.
+
+    A subclass declares its arrays and its own options. Its `__init__` takes the rest as
+    `**options`, hands them to `_setup` and draws the arrays with the `Draw` that it returns.
+    Defaults that differ are keywords of the class: `class IndRNNCell(..., activation=relu)`.
+    """
+
+    input_size: int = eqx.field(static=True)
+    hidden_size: int = eqx.field(static=True)
+    use_bias: bool = eqx.field(static=True)
+    activation: eqx.AbstractVar[Callable]
+    carry_init: eqx.AbstractVar[Initializer]
+    _defaults: ClassVar[dict[str, Any]] = {
+        "use_bias": True,
+        "activation": jnp.tanh,
+        "gate_activation": jax.nn.sigmoid,
+        "weight_init": jinit.lecun_normal(),
+        "recurrent_weight_init": jinit.orthogonal(),
+        "bias_init": jinit.zeros,
+        "carry_init": jinit.zeros,
+        "dtype": None,
+    }
+
+    def __init_subclass__(cls, **defaults: Any):
+        super().__init_subclass__()
+        if defaults:
+            cls._defaults = defaults | cls._defaults | defaults
+        if "__init__" not in vars(cls):
+            return
+        document(cls, AbstractCell)
+        # A module in the place of a function is a part of the PyTree. Its field belongs after the
+        # arrays of the cell, where a base class cannot declare it.
+        abstract = {name for base in cls.__mro__ for name in getattr(base, "__abstractvars__", ())}
+        for name in ("activation", "gate_activation", "carry_init"):
+            if name in abstract:
+                cls.__annotations__[name] = Callable
+                setattr(cls, name, eqx.field(converter=as_function))
+
+    def _setup(
+        self,
+        input_size: int,
+        hidden_size: int,
+        options: CellOptions,
+        kernel_size: tuple[int, ...] = (),
+        **sizes: int | None,
+    ) -> Draw:
+        """Checks the common options, sets their fields, and returns what draws the arrays.
+
+        `sizes` are further sizes to check.
+        """
+        owner, values = type(self).__name__, {**self._defaults, **options}
+        check_sizes(owner, input_size=input_size, hidden_size=hidden_size, **sizes)
+        dtype = values["dtype"]
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        for name in ("use_bias", "activation", "gate_activation", "carry_init"):
+            if name in self.__dataclass_fields__:
+                setattr(self, name, values[name])
+        return Draw(
+            require_key(owner, values.get("key")),
+            input_size,
+            hidden_size,
+            kernel_size,
+            *(values[name] for name in ("use_bias", "weight_init", "recurrent_weight_init")),
+            values["bias_init"],
+            jnp.result_type(float) if dtype is None else as_dtype(owner, dtype),
+        )
+
+    @property
+    @abc.abstractmethod
+    def output_size(self) -> int:
+        """The number of features of the outputs: for images, of channels."""
+
+    @abc.abstractmethod
+    def _space(self, sample_input: Any) -> tuple[Any, ...]:
+        """The spatial axes of the state for inputs like this sample, which is checked."""
+
+    def _first_carry(self, key: PRNGKeyArray | None, sample_input: Any, *sizes: int) -> list[Array]:
+        """The arrays of the first carry: one per number of features."""
+        space = self._space(sample_input)
+        shapes = [(*space, size) for size in sizes]
+        return draw_carry(self, self.carry_init, key, sample_input, *shapes)
+
+    def __pdoc__(self, **kwargs: Any) -> Any:
+        return show(self, self._defaults, **kwargs)
+
+
+class StateCell(AbstractCell):
+    """A cell whose carry is one array, the state."""
+
+    @property
+    def output_size(self) -> int:
+        return self.hidden_size
+
+    def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> Hidden:
+        (state,) = self._first_carry(key, sample_input, self.hidden_size)
+        return state
+
+
+class HiddenCell(StateCell):
+    """A cell whose state is also its output."""
+
+    def read_out(self, carry: Hidden) -> Hidden:
+        return carry
+
+
+class MemoryCell(AbstractCell):
+    """A cell whose carry is a named tuple, in which the field `hidden` is the output."""
+
+    @property
+    def output_size(self) -> int:
+        return self.hidden_size
+
+    def read_out(self, carry: Any) -> Hidden:
+        return carry.hidden
+
+
+class VectorCell(AbstractCell):
+    """A cell whose inputs are vectors, with any number of batch axes."""
+
+    @property
+    def num_feature_dims(self) -> int:
+        return 1
+
+    def _space(self, sample_input: Any) -> tuple[Any, ...]:
+        check_inputs(self, sample_input, (self.input_size,))
+        return ()
+
+
+class GatedCell(VectorCell):
+    """A `VectorCell` with gates. It has one more argument:
+
+    - `gate_activation`: the function of the gates, of the same kind as `activation`.
+    """
+
+    gate_activation: eqx.AbstractVar[Callable]
