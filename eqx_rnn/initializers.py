@@ -51,9 +51,9 @@ def draw_carry(
     sample_input: Any,
     *feature_shapes: Sequence[Any],
 ) -> list[Array]:
-    """Draws the arrays of a cell's first carry: one per feature shape, with the sample's batch axes.
+    """Draws the arrays of a first carry: one per feature shape, with the batch axes of the sample.
 
-    The dtype is the result type of the sample and the cell's weights, so a step does not change it.
+    The dtype is the result type of the sample and the cell's weights, so a step keeps it.
     """
     batch = sample_input.shape[: len(sample_input.shape) - cell.num_feature_dims]
     weights = jax.tree.leaves(eqx.filter(cell, eqx.is_inexact_array))

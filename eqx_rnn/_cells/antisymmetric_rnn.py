@@ -29,26 +29,26 @@ class AntisymmetricRNNCell(HiddenCell, GatedCell, FactoredCell):
         h' = h + epsilon z n                        gated=True
 
     where `sigmoid` stands for `gate_activation` and `tanh` for `activation`. The output is `h'`.
-    The rows of `weight_ih` and `bias` are z, n, or n alone; both share A. The eigenvalues of A
-    have the real part -gamma for every W_hh.
+    The rows of `weight_ih` and `bias` are z, n, or n alone. The eigenvalues of A have the real
+    part -gamma for every W_hh.
 
     **Shapes:** inputs `(*batch, input_size)`; carry and outputs `(*batch, hidden_size)`.
 
     **Rounding:** A step shrinks differences between two states only if `epsilon (w^2 + gamma^2) < 2
     gamma`, where `w` is the largest frequency: the absolute eigenvalues of `W_hh - W_hh^T`, at
-    first up to 2. With the default options, which are the paper's, a step enlarges differences
-    slightly. In float32, errors therefore grow to about 1e-5 within 10,000 steps and to 0.01 or
-    more within 100,000, in any implementation. With `gamma=0.1` they stay at 1e-6.
+    first up to 2. With the default options, which are the paper's, a step enlarges them slightly.
+    In float32, errors therefore grow to about 1e-5 within 10,000 steps and to 0.01 or more within
+    100,000, in any implementation. With `gamma=0.1` they stay at 1e-6.
 
     **Source:** B. Chang, M. Chen, E. Haber, E. H. Chi, "AntisymmetricRNN: a dynamical system view
     on recurrent neural networks", ICLR, arXiv:1902.09689 (2019). Departures: W_hh is a whole
     matrix, where its upper triangle would do, and starts orthogonal, not normal.
     """
 
+    gated: bool = eqx.field(static=True)
     weight_ih: Float[Array, "{1+self.gated}*{self.hidden_size} {self.input_size}"]
     weight_hh: Float[Array, "{self.hidden_size} {self.hidden_size}"]
     bias: Float[Array, "{1+self.gated}*{self.hidden_size}"] | None
-    gated: bool = eqx.field(static=True)
     epsilon: float = eqx.field(static=True)
     gamma: float = eqx.field(static=True)
 
@@ -65,10 +65,9 @@ class AntisymmetricRNNCell(HiddenCell, GatedCell, FactoredCell):
         """**Arguments:** those of every cell, and
 
         - `gated`: whether there is the gate z.
-        - `epsilon`: the step of Euler's method, positive, in the unit of time of the differential
-            equation.
-        - `gamma`: the diffusion, zero or positive, in 1 over that unit. With zero, Euler's method
-            is unstable, the more so the larger `epsilon` is.
+        - `epsilon`: the step of Euler's method, positive, in the equation's unit of time.
+        - `gamma`: the diffusion, zero or positive, in 1 over that unit. With zero, the method is
+            unstable, the more so the larger `epsilon` is.
         """
         draw = self._setup(input_size, hidden_size, options)
         ih, hh, b = draw.keys(3)
@@ -83,7 +82,8 @@ class AntisymmetricRNNCell(HiddenCell, GatedCell, FactoredCell):
         self, inputs: Float[Array, "*batch {self.input_size}"]
     ) -> AntisymmetricRNNGates:
         gates = affine(self.weight_ih, inputs, self.bias)
-        return AntisymmetricRNNGates(*(jnp.split(gates, 2, -1) if self.gated else (None, gates)))
+        z, n = jnp.split(gates, 2, axis=-1) if self.gated else (None, gates)
+        return AntisymmetricRNNGates(z, n)
 
     def project_hidden(self, carry: Hidden) -> AntisymmetricRNNGates:
         identity = jnp.eye(self.hidden_size, dtype=self.weight_hh.dtype)
@@ -94,8 +94,7 @@ class AntisymmetricRNNCell(HiddenCell, GatedCell, FactoredCell):
     def update(
         self, carry: Hidden, gates: AntisymmetricRNNGates, *, key: PRNGKeyArray | None = None
     ) -> tuple[Hidden, Hidden]:
-        change = self.activation(gates.n)
-        if self.gated:
-            change = self.gate_activation(gates.z) * change
+        n = self.activation(gates.n)
+        change = self.gate_activation(gates.z) * n if self.gated else n
         hidden = carry + self.epsilon * change
         return hidden, hidden

@@ -1,18 +1,18 @@
 """What the cells of this library share: options, sizes, the first carry and `repr`.
 
-The bases of a cell say what it is made of: its carry (`HiddenCell` or `MemoryCell`), its features
-(`VectorCell`, `GatedCell` or `ConvCell`) and its contract, such as `FactoredCell`.
+The bases of a cell say what it is made of: its carry (`HiddenCell`, `MemoryCell`), its features
+(`VectorCell`, `GatedCell`, `ConvCell`) and its contract (`FactoredCell`).
 
     class GRUCell(HiddenCell, GatedCell, FactoredCell): ...
 
-A class is either abstract or final, as Equinox recommends: a method is implemented once, and
-`__init__` stands in the final class. There are two exceptions. The common options are fields of an
-abstract class. And `__pdoc__` replaces what Equinox prints for a module.
+A class is either abstract or final, as Equinox recommends: every method is implemented once, and
+`__init__` belongs to the final class. There are two exceptions. The common options are fields of
+an abstract class. And `__pdoc__` replaces what Equinox prints for a module.
 """
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar, Required, TypedDict
+from typing import Any, ClassVar, Required, TypedDict, no_type_check
 
 import equinox as eqx
 import jax.nn
@@ -66,8 +66,8 @@ class AbstractCell(RNNCellBase):
     - `dtype`: the dtype of the weights. `None` means JAX's default floating-point dtype.
     - `key`: a `jax.random.key` for the initial weights. It has no default.
 
-    A subclass declares its arrays and its own options. Its `__init__` takes the rest as
-    `**options`, hands them to `_setup` and draws the arrays with the `Draw` that it returns.
+    A subclass declares its arrays and its own options. Its `__init__` takes all others as
+    `**options`, passes them to `_setup`, and draws the arrays with the `Draw` that this returns.
     Defaults that differ are keywords of the class: `class IndRNNCell(..., activation=relu)`.
     """
 
@@ -91,16 +91,16 @@ class AbstractCell(RNNCellBase):
         super().__init_subclass__()
         if defaults:
             cls._defaults = defaults | cls._defaults | defaults
-        if "__init__" not in vars(cls):
-            return
-        document(cls, AbstractCell)
-        # A module in the place of a function is a part of the PyTree. Its field belongs after the
-        # arrays of the cell, where a base class cannot declare it.
-        abstract = {name for base in cls.__mro__ for name in getattr(base, "__abstractvars__", ())}
-        for name in ("activation", "gate_activation", "carry_init"):
-            if name in abstract:
-                cls.__annotations__[name] = Callable
-                setattr(cls, name, eqx.field(converter=as_function))
+        if "__init__" in vars(cls):
+            document(cls, AbstractCell)
+            fields = cls.__dataclass_fields__
+            # A module in the place of a function is a part of the PyTree, after the arrays of the
+            # cell. A base class can declare fields only before them.
+            abstract = [getattr(base, "__abstractvars__", ()) for base in cls.__mro__]
+            for name in ("activation", "gate_activation", "carry_init"):
+                if any(name in names for names in abstract) and name not in fields:
+                    cls.__annotations__[name] = Callable
+                    setattr(cls, name, eqx.field(converter=as_function))
 
     def _setup(
         self,
@@ -110,27 +110,17 @@ class AbstractCell(RNNCellBase):
         kernel_size: tuple[int, ...] = (),
         **sizes: int | None,
     ) -> Draw:
-        """Checks the common options, sets their fields, and returns what draws the arrays.
-
-        `sizes` are further sizes to check.
-        """
-        owner, values = type(self).__name__, {**self._defaults, **options}
+        """Checks the common options and further sizes, sets fields, and returns a `Draw`."""
+        owner, values = type(self).__name__, {"key": None, **self._defaults, **options}
         check_sizes(owner, input_size=input_size, hidden_size=hidden_size, **sizes)
-        dtype = values["dtype"]
+        require_key(owner, values["key"])
         self.input_size = input_size
         self.hidden_size = hidden_size
-        for name in ("use_bias", "activation", "gate_activation", "carry_init"):
-            if name in self.__dataclass_fields__:
-                setattr(self, name, values[name])
-        return Draw(
-            require_key(owner, values.get("key")),
-            input_size,
-            hidden_size,
-            kernel_size,
-            *(values[name] for name in ("use_bias", "weight_init", "recurrent_weight_init")),
-            values["bias_init"],
-            jnp.result_type(float) if dtype is None else as_dtype(owner, dtype),
-        )
+        for name in values.keys() & type(self).__dataclass_fields__.keys():
+            setattr(self, name, values[name])
+        dtype = values["dtype"]
+        dtype = jnp.result_type(float) if dtype is None else as_dtype(owner, dtype)
+        return Draw(values, dtype, input_size, hidden_size, kernel_size)
 
     @property
     @abc.abstractmethod
@@ -139,8 +129,9 @@ class AbstractCell(RNNCellBase):
 
     @abc.abstractmethod
     def _space(self, sample_input: Any) -> tuple[Any, ...]:
-        """The spatial axes of the state for inputs like this sample, which is checked."""
+        """Checks a sample of the inputs, and returns the spatial axes of the state for it."""
 
+    @no_type_check  # runs in every step that is not jitted
     def _first_carry(self, key: PRNGKeyArray | None, sample_input: Any, *sizes: int) -> list[Array]:
         """The arrays of the first carry: one per number of features."""
         space = self._space(sample_input)
@@ -188,6 +179,7 @@ class VectorCell(AbstractCell):
     def num_feature_dims(self) -> int:
         return 1
 
+    @no_type_check
     def _space(self, sample_input: Any) -> tuple[Any, ...]:
         check_inputs(self, sample_input, (self.input_size,))
         return ()

@@ -58,11 +58,12 @@ class ConvCell(AbstractCell, num_spatial_dims=None, strides=1, padding="SAME", d
         """`_setup` for a cell with convolutions."""
         owner, values = type(self).__name__, {**self._defaults, **options}
         self.kernel_size = kernel_shape(owner, kernel_size, values["num_spatial_dims"])
+        draw = self._setup(input_size, hidden_size, options, self.kernel_size)
         num_axes = len(self.kernel_size)
         self.strides = per_axis(owner, "strides", values["strides"], num_axes)
         self.padding = check_padding(owner, values["padding"], num_axes)
         self.dilation = per_axis(owner, "dilation", values["dilation"], num_axes)
-        return self._setup(input_size, hidden_size, options, self.kernel_size)
+        return draw
 
     @property
     def num_feature_dims(self) -> int:

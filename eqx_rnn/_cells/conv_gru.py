@@ -34,11 +34,11 @@ class ConvGRUCell(HiddenCell, ConvCell, FactoredCell):
     `z` in the opposite sense (`h' = (1 - z) h + z n`) and no biases.
     """
 
+    reset_after: bool = eqx.field(static=True)
     weight_ih: Float[Array, "3*{self.hidden_size} {self.input_size} *kernel"]
     weight_hh: Float[Array, "3*{self.hidden_size} {self.hidden_size} *kernel"]
     bias: Float[Array, "3*{self.hidden_size}"] | None
     bias_n: Float[Array, "{self.hidden_size}"] | None
-    reset_after: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -69,7 +69,8 @@ class ConvGRUCell(HiddenCell, ConvCell, FactoredCell):
     def project_hidden(self, carry: Hidden) -> GRUGates:
         if not self.reset_after:
             w_rz = self.weight_hh[: 2 * self.hidden_size]
-            return GRUGates(*jnp.split(convolve(carry, w_rz), 2, axis=-1), None, None)
+            r, z = jnp.split(convolve(carry, w_rz), 2, axis=-1)
+            return GRUGates(r, z, None, None)
         r, z, n = jnp.split(convolve(carry, self.weight_hh), 3, axis=-1)
         return GRUGates(r, z, None, add_bias(n, self.bias_n))
 

@@ -26,7 +26,7 @@ class CoRNNCell(MemoryCell, VectorCell, FactoredCell):
         y' = y + dt z'                                              position
 
     where `tanh` stands for `activation`. The output is `y'`. This is `y'' = tanh(...) - gamma y -
-    epsilon y'` in steps of `dt`, which are explicit except that the last line takes the new velocity.
+    epsilon y'` in explicit steps of `dt`, except that the last line takes the new velocity.
 
     **Shapes:** inputs `(*batch, input_size)`; carry `CoRNNCarry(hidden, velocity)`, y and z, both
     `(*batch, hidden_size)`; outputs as `hidden`.

@@ -59,23 +59,22 @@ class CTRNNCell(StateCell, VectorCell, FactoredCell):
         - `dt`: the time of one step, in the unit of `tau`.
         - `tau`: the units' time constant, one number or one per unit, at least `dt`.
         - `train_tau`: whether the time constants are trained, one per unit, starting from `tau`.
-            Their logarithms are the parameters, so they stay positive, but not above `dt`.
-            Otherwise they are stored outside of arrays, so that no optimiser changes them.
-        - `state`: whether the carry holds the units' rates or their currents.
+            Their logarithms are, so they stay positive, but not above `dt`. Otherwise they are
+            stored outside of arrays, so that no optimiser changes them.
+        - `state`: the meaning of the carry: the units' rates, or their currents.
         """
         draw = self._setup(input_size, hidden_size, options)
         ih, hh, b = draw.keys(3)
         self.weight_ih = draw.weight(ih, 1)
         self.weight_hh = draw.recurrent_weight(hh, 1)
         self.bias = draw.bias(b, 1)
-        self.dt = check_number("CTRNNCell", "dt", dt)
+        self.dt, self.state = check_number("CTRNNCell", "dt", dt), state
         taus = check_time_constants("CTRNNCell", tau, hidden_size, self.dt)
         self.fixed_tau = self.log_tau = None
         if train_tau:
             self.log_tau = jnp.asarray(np.broadcast_to(np.log(taus), (hidden_size,)), draw.dtype)
         else:
             self.fixed_tau = tuple(taus.tolist()) if taus.ndim else float(taus)
-        self.state = state
 
     @property
     def tau(self) -> Float[Array, ""] | Float[Array, "{self.hidden_size}"]:

@@ -2,9 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping
-from types import MappingProxyType
+from typing import Any, no_type_check
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -25,75 +24,70 @@ class Draw:
     A cell makes one key per array that it can have. If its options leave an array out, that key
     stays unused, and the other arrays are the same.
 
-    The arrays of all gates are stacked in rows. A matrix is drawn per gate: initialisers see the
-    shape `(*kernel_size, columns, rows)` of one gate, as `jax.nn.initializers` expects. So a fan-in
-    is a fan-in, and an orthogonal initialiser makes each gate's matrix orthogonal.
+    Gates are stacked in rows. Matrices are drawn per gate: initialisers see the shape of one gate,
+    `(*kernel_size, columns, rows)`, as `jax.nn.initializers` expects. So a fan-in is a fan-in, and
+    an orthogonal initialiser makes each gate's matrix orthogonal.
     """
 
-    key: PRNGKeyArray
+    options: Mapping[str, Any]
+    dtype: jnp.dtype
     input_size: int
     hidden_size: int
     kernel_size: tuple[int, ...]
-    use_bias: bool
-    weight_init: Initializer
-    recurrent_weight_init: Initializer
-    bias_init: Initializer
-    dtype: jnp.dtype
 
     def keys(self, num: int) -> Array:
         """`num` keys."""
-        return jr.split(self.key, num)
+        return jr.split(self.options["key"], num)
 
     def weight(
         self, key: PRNGKeyArray, gates: int, rows: int | None = None, columns: int | None = None
-    ) -> Float[Array, "stacked columns *kernel"]:
+    ) -> Array:
         """`(gates * rows, columns)`; the default sizes are `hidden_size` and `input_size`."""
         sizes = rows or self.hidden_size, columns or self.input_size
-        return self._matrices(self.weight_init, key, gates, *sizes)
+        return self._matrices("weight_init", key, gates, *sizes)
 
     def recurrent_weight(
         self, key: PRNGKeyArray, gates: int, rows: int | None = None, columns: int | None = None
-    ) -> Float[Array, "stacked columns *kernel"]:
+    ) -> Array:
         """`(gates * rows, columns)`; the default of both sizes is `hidden_size`."""
         sizes = rows or self.hidden_size, columns or self.hidden_size
-        return self._matrices(self.recurrent_weight_init, key, gates, *sizes)
+        return self._matrices("recurrent_weight_init", key, gates, *sizes)
 
     def bias(
-        self,
-        key: PRNGKeyArray,
-        gates: int,
-        offsets: Mapping[int, float | Initializer] = MappingProxyType({}),
-    ) -> Float[Array, " stacked"] | None:
+        self, key: PRNGKeyArray, gates: int, offsets: Mapping[int, Any] | None = None
+    ) -> Array | None:
         """`(gates * hidden_size,)`, or `None` if the cell has no biases.
 
-        `offsets` maps the index of a gate to a number, or to an initialiser, that is added.
+        `offsets` maps the index of a gate to a number or an initialiser, which is added.
         """
-        if not self.use_bias:
+        if not self.options["use_bias"]:
             return None
-        bias = self.vector(key, self.bias_init, gates)
-        for gate, offset in offsets.items():
+        bias, size = self.vector(key, gates, "bias_init"), self.hidden_size
+        for gate, offset in (offsets or {}).items():
             if callable(offset):
-                offset = self.array(jr.fold_in(key, gate), offset, (self.hidden_size,))
-            bias = bias.at[gate * self.hidden_size : (gate + 1) * self.hidden_size].add(offset)
+                offset = self._array(jr.fold_in(key, gate), offset, (size,))
+            bias = bias.at[gate * size : (gate + 1) * size].add(offset)
         return bias
 
     def vector(
-        self, key: PRNGKeyArray, init: Initializer, gates: int
+        self, key: PRNGKeyArray, gates: int, init: str | Initializer
     ) -> Float[Array, "{gates}*{self.hidden_size}"]:
-        """`(gates * hidden_size,)`."""
-        return self.array(key, init, (gates * self.hidden_size,))
+        """`(gates * hidden_size,)`, by an initialiser or the common option of that name."""
+        init = self.options[init] if isinstance(init, str) else init
+        return self._array(key, init, (gates * self.hidden_size,))
 
-    def array(self, key: PRNGKeyArray, init: Initializer, shape: tuple[int, ...]) -> Array:
+    def _matrices(
+        self, init: str, key: PRNGKeyArray, gates: int, rows: int, columns: int
+    ) -> Float[Array, "{gates}*{rows} {columns} *kernel"]:
+        shape = (*self.kernel_size, columns, rows)
+        drawn = [self._array(k, self.options[init], shape) for k in jr.split(key, gates)]
+        return jnp.concatenate([jnp.moveaxis(matrix, (-1, -2), (0, 1)) for matrix in drawn])
+
+    @no_type_check  # what calls it checks the shape
+    def _array(self, key: PRNGKeyArray, init: Initializer, shape: tuple[int, ...]) -> Array:
         """Calls an initialiser in float32 or wider, then casts.
 
         Some initialisers, such as `orthogonal`, have no half-precision form. And a rounded float32
         number is the better sample.
         """
         return init(key, shape, widest(self.dtype, jnp.float32)).astype(self.dtype)
-
-    def _matrices(
-        self, init: Initializer, key: PRNGKeyArray, gates: int, rows: int, columns: int
-    ) -> Float[Array, "{gates}*{rows} {columns} *kernel"]:
-        shape = (*self.kernel_size, columns, rows)
-        drawn = [self.array(gate_key, init, shape) for gate_key in jr.split(key, gates)]
-        return jnp.concatenate([jnp.moveaxis(matrix, (-1, -2), (0, 1)) for matrix in drawn])

@@ -9,7 +9,7 @@ Part = PyTree[Float[Array, "*batch features"]]
 
 
 class GRUGates(NamedTuple):
-    """Pre-activations of the gates r and z, and the candidate's parts: of the input, of the state."""
+    """Pre-activations of both gates, and the candidate's parts, of the input and of the state."""
 
     r: Gate
     z: Gate

@@ -33,11 +33,11 @@ class GRUCell(HiddenCell, GatedCell, FactoredCell):
     form of cuDNN, torch, Flax and Keras. It computes all products of a step at once.
     """
 
+    reset_after: bool = eqx.field(static=True)
     weight_ih: Float[Array, "3*{self.hidden_size} {self.input_size}"]
     weight_hh: Float[Array, "3*{self.hidden_size} {self.hidden_size}"]
     bias: Float[Array, "3*{self.hidden_size}"] | None
     bias_n: Float[Array, "{self.hidden_size}"] | None
-    reset_after: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -67,7 +67,8 @@ class GRUCell(HiddenCell, GatedCell, FactoredCell):
     def project_hidden(self, carry: Hidden) -> GRUGates:
         if not self.reset_after:
             w_rz = self.weight_hh[: 2 * self.hidden_size]
-            return GRUGates(*jnp.split(project(w_rz, carry), 2, axis=-1), None, None)
+            r, z = jnp.split(project(w_rz, carry), 2, axis=-1)
+            return GRUGates(r, z, None, None)
         r, z, n = jnp.split(project(self.weight_hh, carry), 3, axis=-1)
         return GRUGates(r, z, None, add_bias(n, self.bias_n))
 

@@ -45,7 +45,7 @@ class IndRNNCell(
         draw = self._setup(input_size, hidden_size, options)
         ih, hh, b = draw.keys(3)
         self.weight_ih = draw.weight(ih, 1)
-        self.weight_hh = draw.vector(hh, draw.recurrent_weight_init, 1)
+        self.weight_hh = draw.vector(hh, 1, "recurrent_weight_init")
         self.bias = draw.bias(b, 1)
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> Hidden:

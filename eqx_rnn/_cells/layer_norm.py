@@ -1,9 +1,32 @@
+"""What cells with layer normalisation share: their options, and the norm."""
+
+import equinox as eqx
 import jax.lax as lax
+import jax.nn.initializers as jinit
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._dtypes import widest
+from ..initializers import Initializer
 from .affine import along
+from .base import GatedCell, GatedCellOptions
+
+
+class LayerNormOptions(GatedCellOptions, total=False):
+    """The keyword arguments of every cell with layer normalisation: see `LayerNormCell`."""
+
+    eps: float
+    gain_init: Initializer
+
+
+class LayerNormCell(GatedCell, eps=1e-5, gain_init=jinit.ones):
+    """A `GatedCell` with layer normalisation. It has two more arguments:
+
+    - `eps`: is added to a variance.
+    - `gain_init`: an initialiser for the gains.
+    """
+
+    eps: float = eqx.field(static=True)
 
 
 def normalize(

@@ -1,18 +1,15 @@
 from typing import NamedTuple, Unpack
 
-import equinox as eqx
-import jax.nn.initializers as jinit
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
 from .._kernels.products import project
-from ..initializers import Initializer
 from .activations import activate
 from .affine import add_bias
-from .base import GatedCell, GatedCellOptions, Hidden, HiddenCell
+from .base import Hidden, HiddenCell
 from .gates import Part
-from .layer_norm import normalize
+from .layer_norm import LayerNormCell, LayerNormOptions, normalize
 
 
 class LayerNormGRUGates(NamedTuple):
@@ -24,7 +21,7 @@ class LayerNormGRUGates(NamedTuple):
     n_h: Part
 
 
-class LayerNormGRUCell(HiddenCell, GatedCell, FactoredCell):
+class LayerNormGRUCell(HiddenCell, LayerNormCell, FactoredCell):
     """Gated recurrent unit with layer normalisation.
 
         r, z = sigmoid(s_ih LN(W_ih x) + s_hh LN(W_hh h) + b)                   both gates
@@ -39,9 +36,9 @@ class LayerNormGRUCell(HiddenCell, GatedCell, FactoredCell):
     **Shapes:** inputs `(*batch, input_size)`; carry and outputs `(*batch, hidden_size)`.
 
     **Source:** J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer normalization", arXiv:1607.06450 (2016),
-    the supplementary material's GRU. Departures: the two biases that the paper adds up in r and z
-    are one; and `z` has the sense of the authors' code and of `GRUCell`, the opposite of the
-    paper's `h' = (1 - z) h + z n`.
+    the supplementary material's GRU. Departures: r and z have one bias, where the paper adds two;
+    and `z` has the sense of the authors' code and of `GRUCell`, not of the paper's
+    `h' = (1 - z) h + z n`.
     """
 
     weight_ih: Float[Array, "3*{self.hidden_size} {self.input_size}"]
@@ -50,38 +47,21 @@ class LayerNormGRUCell(HiddenCell, GatedCell, FactoredCell):
     gain_hh: Float[Array, "3*{self.hidden_size}"]
     bias: Float[Array, "3*{self.hidden_size}"] | None
     bias_n: Float[Array, "{self.hidden_size}"] | None
-    eps: float = eqx.field(static=True)
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        eps: float = 1e-5,
-        gain_init: Initializer = jinit.ones,
-        **options: Unpack[GatedCellOptions],
-    ):
-        """**Arguments:** those of every cell, and
-
-        - `eps`: is added to a variance.
-        - `gain_init`: an initialiser for the gains.
-        """
+    def __init__(self, input_size: int, hidden_size: int, **options: Unpack[LayerNormOptions]):
         draw = self._setup(input_size, hidden_size, options)
         ih, hh, gain_ih, gain_hh, b, b_n = draw.keys(6)
         self.weight_ih = draw.weight(ih, 3)
         self.weight_hh = draw.recurrent_weight(hh, 3)
-        self.gain_ih = draw.vector(gain_ih, gain_init, 3)
-        self.gain_hh = draw.vector(gain_hh, gain_init, 3)
+        self.gain_ih = draw.vector(gain_ih, 3, "gain_init")
+        self.gain_hh = draw.vector(gain_hh, 3, "gain_init")
         self.bias = draw.bias(b, 3)
         self.bias_n = draw.bias(b_n, 1)
-        self.eps = eps
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> LayerNormGRUGates:
         rz, n = self._normalize(*self._split(project(self.weight_ih, inputs)), self.gain_ih)
-        if self.bias is not None:
-            b_rz, b_n = self._split(self.bias)
-            rz, n = add_bias(rz, b_rz), add_bias(n, b_n)
-        return LayerNormGRUGates(rz, n, None, None)
+        b_rz, b_n = (None, None) if self.bias is None else self._split(self.bias)
+        return LayerNormGRUGates(add_bias(rz, b_rz), add_bias(n, b_n), None, None)
 
     def project_hidden(self, carry: Hidden) -> LayerNormGRUGates:
         # The norm is in `update`, so that the backward pass need not redo this product for it.

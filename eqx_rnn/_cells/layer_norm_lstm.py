@@ -1,18 +1,15 @@
 from typing import Any, NamedTuple, Unpack
 
-import equinox as eqx
-import jax.nn.initializers as jinit
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
 from .._kernels.products import project
-from ..initializers import Initializer
 from .activations import activate
 from .affine import add_bias
-from .base import GatedCell, GatedCellOptions, Hidden, MemoryCell
+from .base import Hidden, MemoryCell
 from .carry import LSTMCarry
 from .gates import Part
-from .layer_norm import normalize
+from .layer_norm import LayerNormCell, LayerNormOptions, normalize
 
 
 class LayerNormLSTMGates(NamedTuple):
@@ -22,7 +19,7 @@ class LayerNormLSTMGates(NamedTuple):
     h: Part
 
 
-class LayerNormLSTMCell(MemoryCell, GatedCell, FactoredCell):
+class LayerNormLSTMCell(MemoryCell, LayerNormCell, FactoredCell):
     """Long short-term memory with layer normalisation.
 
         i, f, g, o = s_ih LN(W_ih x) + s_hh LN(W_hh h) + b
@@ -55,34 +52,28 @@ class LayerNormLSTMCell(MemoryCell, GatedCell, FactoredCell):
     gain_c: Float[Array, "{self.hidden_size}"]
     bias: Float[Array, "4*{self.hidden_size}"] | None
     bias_c: Float[Array, "{self.hidden_size}"] | None
-    eps: float = eqx.field(static=True)
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         *,
-        eps: float = 1e-5,
-        gain_init: Initializer = jinit.ones,
         forget_bias: float = 1.0,
-        **options: Unpack[GatedCellOptions],
+        **options: Unpack[LayerNormOptions],
     ):
         """**Arguments:** those of every cell, and
 
-        - `eps`: is added to a variance.
-        - `gain_init`: an initialiser for the gains.
         - `forget_bias`: as for `LSTMCell`.
         """
         draw = self._setup(input_size, hidden_size, options)
         ih, hh, gain_ih, gain_hh, gain_c, b, b_c = draw.keys(7)
         self.weight_ih = draw.weight(ih, 4)
         self.weight_hh = draw.recurrent_weight(hh, 4)
-        self.gain_ih = draw.vector(gain_ih, gain_init, 4)
-        self.gain_hh = draw.vector(gain_hh, gain_init, 4)
-        self.gain_c = draw.vector(gain_c, gain_init, 1)
+        self.gain_ih = draw.vector(gain_ih, 4, "gain_init")
+        self.gain_hh = draw.vector(gain_hh, 4, "gain_init")
+        self.gain_c = draw.vector(gain_c, 1, "gain_init")
         self.bias = draw.bias(b, 4, {1: forget_bias})
         self.bias_c = draw.bias(b_c, 1)
-        self.eps = eps
 
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> LSTMCarry:
         return LSTMCarry(*self._first_carry(key, sample_input, self.hidden_size, self.hidden_size))

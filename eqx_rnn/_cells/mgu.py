@@ -39,11 +39,11 @@ class MGUCell(HiddenCell, GatedCell, FactoredCell):
     (f h)`, with one bias. `reset_gate=False` drops the gate from the candidate.
     """
 
+    reset_gate: bool = eqx.field(static=True)
     weight_ih: Float[Array, "2*{self.hidden_size} {self.input_size}"]
     weight_hh: Float[Array, "2*{self.hidden_size} {self.hidden_size}"]
     bias: Float[Array, "2*{self.hidden_size}"] | None
     bias_n: Float[Array, "{self.hidden_size}"] | None
-    reset_gate: bool = eqx.field(static=True)
 
     def __init__(
         self,

@@ -69,7 +69,7 @@ class PeepholeLSTMCell(MemoryCell, GatedCell, FactoredCell):
         ih, hh, ph, b = draw.keys(4)
         self.weight_ih = draw.weight(ih, 4)
         self.weight_hh = draw.recurrent_weight(hh, 4)
-        self.weight_ph = draw.vector(ph, peephole_init, 3)
+        self.weight_ph = draw.vector(ph, 3, peephole_init)
         self.bias = draw.bias(b, 4, {1: forget_bias})
 
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> LSTMCarry:

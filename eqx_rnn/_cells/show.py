@@ -7,32 +7,24 @@ from typing import Any
 
 from .._functions.function import is_function
 
-_MISSING = object()
-
 
 def document(cls: Any, root: type) -> None:
     """Completes the signature and the docstring of the `__init__` of a class, for `help`.
 
-    `**options: Unpack[Options]` becomes one parameter per option. Arguments that a base documents
-    in a list are added to the docstring.
+    `**options: Unpack[Options]` becomes one parameter per option. Arguments that the bases up to
+    `root` document in a list are added to the docstring.
     """
-    init: Any = vars(cls)["__init__"]
+    init = vars(cls)["__init__"]
     signature = inspect.signature(init)
-    *own, last = signature.parameters.values()
+    *parameters, last = signature.parameters.values()
     if typing.get_origin(last.annotation) is not typing.Unpack:
         return
     hints = typing.get_type_hints(*typing.get_args(last.annotation))
-    defaults = cls._defaults | {"key": inspect.Parameter.empty}
-    init.__signature__ = signature.replace(
-        parameters=own
-        + [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name]
-            )
-            for name, default in defaults.items()
-            if name in hints
-        ]
-    )
+    for name, default in (cls._defaults | {"key": inspect.Parameter.empty}).items():
+        if name in hints:
+            option = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+            parameters.append(option.replace(annotation=hints[name]))
+    init.__signature__ = signature.replace(parameters=parameters)
     lists = [inspect.cleandoc(init.__doc__ or "**Arguments:**\n")]
     for base in cls.__mro__[1:]:
         if issubclass(base, root):
@@ -42,33 +34,31 @@ def document(cls: Any, root: type) -> None:
 
 
 def show(cell: Any, defaults: dict[str, Any], **kwargs: Any) -> Any:
-    """The document that Equinox prints for a cell: `LSTMCell(3, 4, proj_size=2, weight_ih=f32[16,3])`.
+    """What Equinox prints for a cell, such as `LSTMCell(3, 4, proj_size=2, weight_ih=f32[16,3])`.
 
-    First the sizes by position, then options that differ from their defaults, then arrays.
+    The sizes come first, then options that differ from their defaults, then arrays.
     """
-    import wadler_lindig as wl  # what calls this function: a part of Equinox and jaxtyping
+    import wadler_lindig as wl  # Equinox's printer, which calls this function
 
-    parameters = inspect.signature(type(cell)).parameters
-    defaults = defaults | {name: p.default for name, p in parameters.items()}
-    fields = {f.name: f for f in dataclasses.fields(cell) if f.name in vars(cell)}
-    by_position = []
-    for name, parameter in parameters.items():
-        if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD or name not in fields:
-            break
-        by_position.append(name)
-    options, arrays = [], []
+    parameters = inspect.signature(type(cell)).parameters.values()
+    defaults = defaults | {p.name: p.default for p in parameters}
+    fields = {f.name: f for f in dataclasses.fields(cell) if hasattr(cell, f.name)}
+    options, arrays = {}, {}
     for name, field in fields.items():
-        value = getattr(cell, name)
-        is_option = name in defaults or field.metadata.get("static", False)
+        value, is_option = getattr(cell, name), field.metadata.get("static") or name in defaults
         absent = value is None and type(None) in typing.get_args(field.type)
-        if name in by_position or absent or _is_default(value, defaults.get(name, _MISSING)):
-            continue
-        (options if is_option else arrays).append((name, value))
-    docs = [wl.pdoc(getattr(cell, name), **kwargs) for name in by_position]
-    docs += wl.named_objs(options + arrays, **kwargs)
-    return wl.bracketed(
-        wl.TextDoc(f"{type(cell).__name__}("), docs, wl.comma, wl.TextDoc(")"), kwargs["indent"]
-    )
+        if not (absent or (name in defaults and _is_default(value, defaults[name]))):
+            (options if is_option else arrays)[name] = value
+    docs = []
+    for parameter in parameters:
+        if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD or parameter.name not in options:
+            break
+        docs.append(wl.pdoc(options.pop(parameter.name), **kwargs))
+    docs += wl.named_objs((options | arrays).items(), **kwargs)
+    # A line is broken only where the next item does not fit on it.
+    docs = docs[:1] + [wl.TextDoc(",") + (wl.BreakDoc(" ") + doc).group() for doc in docs[1:]]
+    name = wl.TextDoc(f"{type(cell).__name__}(")
+    return (name + wl.ConcatDoc(*docs) + wl.TextDoc(")")).nest(kwargs["indent"])
 
 
 def _is_default(value: Any, default: Any) -> bool:

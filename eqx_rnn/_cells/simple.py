@@ -25,10 +25,10 @@ class SimpleCell(HiddenCell, VectorCell, FactoredCell):
     networks", arXiv:1801.06105 (2018); the activation there is ReLU.
     """
 
+    residual: bool = eqx.field(static=True)
     weight_ih: Float[Array, "{self.hidden_size} {self.input_size}"]
     weight_hh: Float[Array, "{self.hidden_size} {self.hidden_size}"]
     bias: Float[Array, "{self.hidden_size}"] | None
-    residual: bool = eqx.field(static=True)
 
     def __init__(
         self,

@@ -27,9 +27,8 @@ class SLSTMCell(MemoryCell, GatedCell, FactoredCell):
 
     where `sigmoid` of `o` stands for `gate_activation` and `tanh` for `activation`. The output is
     `h'`. Where n = 0, as before the first step, the memory is empty, and m counts as -inf. The rows
-    of `weight_ih` and `bias` are the gates i, f, z, o, all heads of one gate together. Head k has
-    the features `k * head_size` to `(k + 1) * head_size` of h and of each gate, and its own
-    recurrent matrix `weight_hh[k]`, from the rows h to the columns i, f, z, o.
+    of `weight_ih` and `bias` are i, f, z, o. Head k has features `k * head_size` to `(k + 1) *
+    head_size` of h and of each gate, and a matrix `weight_hh[k]` from rows h to columns i, f, z, o.
 
     **Shapes:** inputs `(*batch, input_size)`; carry `SLSTMCarry(hidden, SLSTMMemory(cell,
     normaliser, stabiliser))`, h, c, n and m, each `(*batch, hidden_size)`; outputs as `hidden`.
@@ -58,24 +57,19 @@ class SLSTMCell(MemoryCell, GatedCell, FactoredCell):
     ):
         """**Arguments:** those of every cell, and
 
-        - `num_heads`: the number of heads, which divides `hidden_size`. Heads see each other's `h`
-            only through later layers.
+        - `num_heads`: divides `hidden_size`. A head sees the `h` of others only in later layers.
         - `forget_gate`: its activation. With `"exp"` old memories can outweigh later inputs.
-        - `forget_bias`: is added to the forget gate's part of the initial `bias`. `None` means 1
-            for a sigmoid and 0 for an exponential. It has no effect with `use_bias=False`.
+        - `forget_bias`: as for `LSTMCell`. `None` means 1 for a sigmoid, 0 for an exponential.
         """
         draw = self._setup(input_size, hidden_size, options, num_heads=num_heads)
         check_heads("SLSTMCell", num_heads, hidden_size)
-        if forget_bias is None:
-            forget_bias = float(forget_gate == "sigmoid")
+        self.num_heads, self.forget_gate = num_heads, forget_gate
         ih, hh, b = draw.keys(3)
-        sizes = 2 * (hidden_size // num_heads,)
-        heads = [draw.recurrent_weight(k, 4, *sizes).T for k in jr.split(hh, num_heads)]
+        size, usual = self.head_size, float(forget_gate == "sigmoid")
+        heads = [draw.recurrent_weight(k, 4, size, size).T for k in jr.split(hh, num_heads)]
         self.weight_ih = draw.weight(ih, 4)
         self.weight_hh = jnp.stack(heads)
-        self.bias = draw.bias(b, 4, {1: float(forget_bias)})
-        self.num_heads = num_heads
-        self.forget_gate = forget_gate
+        self.bias = draw.bias(b, 4, {1: usual if forget_bias is None else forget_bias})
 
     @property
     def head_size(self) -> int:
