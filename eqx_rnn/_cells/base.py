@@ -22,7 +22,7 @@ from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._base.cells import RNNCellBase
 from .._checks.messages import as_dtype, check_inputs
-from .._checks.options import check_sizes, require_key
+from .._checks.options import check_names, check_sizes, require_key
 from .._functions.function import as_function
 from ..initializers import Initializer, draw_carry
 from .draw import Draw
@@ -79,7 +79,6 @@ class AbstractCell(RNNCellBase):
     _defaults: ClassVar[dict[str, Any]] = {
         "use_bias": True,
         "activation": jnp.tanh,
-        "gate_activation": jax.nn.sigmoid,
         "weight_init": jinit.lecun_normal(),
         "recurrent_weight_init": jinit.orthogonal(),
         "bias_init": jinit.zeros,
@@ -111,8 +110,10 @@ class AbstractCell(RNNCellBase):
         **sizes: int | None,
     ) -> Draw:
         """Checks the common options and further sizes, sets fields, and returns a `Draw`."""
-        owner, values = type(self).__name__, {"key": None, **self._defaults, **options}
+        owner, values = type(self).__name__, {"key": None, **self._defaults}
+        check_names(owner, options, values)
         check_sizes(owner, input_size=input_size, hidden_size=hidden_size, **sizes)
+        values |= options
         require_key(owner, values["key"])
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -185,7 +186,7 @@ class VectorCell(AbstractCell):
         return ()
 
 
-class GatedCell(VectorCell):
+class GatedCell(VectorCell, gate_activation=jax.nn.sigmoid):
     """A `VectorCell` with gates. It has one more argument:
 
     - `gate_activation`: the function of the gates, of the same kind as `activation`.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
+import jax.nn
 from jaxtyping import Array, Float
 
 from .._checks.errors import fault
@@ -26,7 +26,14 @@ class ConvCellOptions(GatedCellOptions, total=False):
     dilation: int | Sequence[int]
 
 
-class ConvCell(AbstractCell, num_spatial_dims=None, strides=1, padding="SAME", dilation=1):
+class ConvCell(
+    AbstractCell,
+    num_spatial_dims=None,
+    strides=1,
+    padding="SAME",
+    dilation=1,
+    gate_activation=jax.nn.sigmoid,
+):
     """A cell with gates whose inputs are images or volumes, channels last. It has more arguments:
 
     - `kernel_size`: the size of both kernels, one number per spatial axis. A single integer is the
