@@ -14,8 +14,8 @@ from helpers import EXACT
 from jaxtyping import Array
 
 import eqx_rnn
-from eqx_rnn._cells.affine import affine
 from eqx_rnn._cells.base import CellOptions, HiddenCell, VectorCell
+from eqx_rnn._kernels.products import affine
 
 KEY = jax.random.key(0)
 FIRST_OF_CLASS = {case.call[0].__name__: case for case in reversed(CELLS)}
