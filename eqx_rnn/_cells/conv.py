@@ -30,14 +30,12 @@ class ConvCell(GatedCell, num_spatial_dims=None, strides=1, padding="SAME", dila
     """A cell with gates whose inputs are images or volumes, channels last. It has more arguments:
 
     - `kernel_size`: the size of both kernels, one number per spatial axis. A single integer is the
-        size along each of `num_spatial_dims` axes.
+        size along each of `num_spatial_dims` axes. Initialisers see the kernel of one gate,
+        `(*kernel_size, input, output)`.
     - `num_spatial_dims`: only needed with an integer `kernel_size`.
     - `strides`, `dilation`: of the input convolution, an integer or one per spatial axis.
     - `padding`: of the input convolution: `"SAME"`, `"VALID"` or one pair `(before, after)` per
         spatial axis.
-
-    The state has the space that the input convolution leaves. The recurrent convolution keeps it:
-    stride 1, padding "SAME", no dilation.
     """
 
     kernel_size: tuple[int, ...] = eqx.field(static=True)

@@ -26,7 +26,8 @@ class ConvGRUCell(HiddenCell, ConvCell, FactoredCell):
     `bias` holds b_r, b_z, b_n; `bias_n` is b_hn.
 
     **Shapes:** channels last. Inputs `(*batch, *space, input_size)`; carry and outputs `(*batch,
-    *new_space, hidden_size)`, where `new_space` is `space` after the input convolution.
+    *new_space, hidden_size)`, where `new_space` is `space` after the input convolution. The
+    recurrent convolution keeps it: stride 1, padding "SAME", no dilation.
 
     **Source:** N. Ballas, L. Yao, C. Pal, A. Courville, "Delving deeper into convolutional networks
     for learning video representations", ICLR (2016), is `reset_after=False` with the update gate

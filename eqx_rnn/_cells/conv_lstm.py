@@ -28,7 +28,8 @@ class ConvLSTMCell(MemoryCell, ConvCell, FactoredCell):
 
     **Shapes:** channels last. Inputs `(*batch, *space, input_size)`; carry `LSTMCarry(hidden,
     cell)`, both `(*batch, *new_space, hidden_size)`; outputs as `hidden`. `new_space` is `space`
-    after the input convolution.
+    after the input convolution. The recurrent convolution keeps it: stride 1, padding "SAME", no
+    dilation.
 
     **Source:** X. Shi et al., "Convolutional LSTM network: a machine learning approach for
     precipitation nowcasting", NeurIPS (2015). Departure: no peepholes, as in Flax and Keras.

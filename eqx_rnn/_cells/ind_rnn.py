@@ -1,7 +1,7 @@
 from typing import Unpack
 
-import jax.nn
-import jax.nn.initializers as jinit
+from jax.nn import relu
+from jax.nn.initializers import uniform
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
@@ -10,11 +10,7 @@ from .base import CellOptions, Hidden, HiddenCell, VectorCell
 
 
 class IndRNNCell(
-    HiddenCell,
-    VectorCell,
-    FactoredCell,
-    activation=jax.nn.relu,
-    recurrent_weight_init=jinit.uniform(1.0),
+    HiddenCell, VectorCell, FactoredCell, activation=relu, recurrent_weight_init=uniform(1.0)
 ):
     """Independently recurrent network: each unit sees only its own past.
 

@@ -38,6 +38,10 @@ class MinimalRNNCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
     bias: Float[Array, "2*{self.hidden_size}"] | None
 
     def __init__(self, input_size: int, hidden_size: int, **options: Unpack[GatedCellOptions]):
+        """**Arguments:** those of every cell, with this remark:
+
+        - `recurrent_weight_init`: draws `weight_zh` as well as `weight_hh`.
+        """
         draw = self._setup(input_size, hidden_size, options)
         ih, zh, hh, b = draw.keys(4)
         self.weight_ih = draw.weight(ih, 1)
