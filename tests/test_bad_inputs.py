@@ -573,7 +573,12 @@ BAD_INPUTS = {
     "rates and the carry": (
         lambda: eqx_rnn.RNN(eqx_rnn.Zoneout(LSTM, (0.1, 0.2)))(X, key=KEY),
         ValueError,
-        ["Zoneout: `rate`", "carry LSTMCarry(hidden=float32[2,4]", "got (float 0.1", "one per leaf"],
+        [
+            "Zoneout: `rate`",
+            "carry LSTMCarry(hidden=float32[2,4]",
+            "got (float 0.1",
+            "one per leaf",
+        ],
     ),
     "dropout of tokens": (
         lambda: eqx_rnn.RecurrentDropout(LSTM, 0.1).initialize_carry(KEY, X[..., 0].astype(int)),

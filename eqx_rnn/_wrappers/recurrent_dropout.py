@@ -21,13 +21,14 @@ _MASKS = 0x6D61736B  # for `fold_in`: far from the small numbers with which `spl
 class DropoutCarry(NamedTuple):
     """The carry of `RecurrentDropout`: that of the inner cell, and the masks of the sequence.
 
-    `drawn` is false in a carry that was made at inference, where no masks are drawn. It has the
-    batch axes, or is `None` if nothing is ever dropped.
+    `pending` is true in a carry that was made at inference: its masks are still to be drawn. Its
+    shape is `(*batch, 1)`, with one 1 per feature axis of the inputs. It is `None` if both rates
+    are 0.
     """
 
     carry: PyTree[Array]
     masks: DropoutMasks
-    drawn: Bool[Array, "*batch"] | None
+    pending: Bool[Array, "..."] | None
 
 
 class RecurrentDropout(AbstractWrapper):
@@ -50,7 +51,7 @@ class RecurrentDropout(AbstractWrapper):
     Inference leaves the masks as they are. A carry that was made at inference has no masks yet:
     training draws them from the key of `RNN` or of `begin`. A missing key is then an error.
 
-    **Shapes:** those of the inner cell. The carry is `DropoutCarry(carry, masks, drawn)`.
+    **Shapes:** those of the inner cell. The carry is `DropoutCarry(carry, masks, pending)`.
 
     **Options:**
 
@@ -89,14 +90,15 @@ class RecurrentDropout(AbstractWrapper):
         cell_key, *mask_keys = split(key, 3)
         carry = self.cell.initialize_carry(cell_key, sample_input)
         masks = self._masks(sample_input, carry, *mask_keys)
-        batch = sample_input.shape[: len(sample_input.shape) - self.num_feature_dims]
-        drawn = jnp.full(batch, not self.inference) if jax.tree.leaves(masks) else None
-        return DropoutCarry(carry, masks, drawn)
+        features = self.num_feature_dims
+        shape = sample_input.shape[: len(sample_input.shape) - features] + features * (1,)
+        pending = jnp.full(shape, self.inference) if jax.tree.leaves(masks) else None
+        return DropoutCarry(carry, masks, pending)
 
     def begin(self, carry: DropoutCarry, *, key: PRNGKeyArray | None = None) -> Begun:
         none = DropoutMasks(None, None)
         used, rates = none, none
-        if not (self.inference or carry.drawn is None):
+        if not (self.inference or carry.pending is None):
             carry = self._draw_missing(carry, key)
             used = carry.masks
             rates = DropoutMasks(self.input_rate, self._hidden_rates(carry.carry))
@@ -143,19 +145,20 @@ class RecurrentDropout(AbstractWrapper):
 
     def _draw_missing(self, carry: DropoutCarry, key: PRNGKeyArray | None) -> DropoutCarry:
         """`carry` with new masks for the sequences that have none."""
-        drawn: Any = carry.drawn
-        is_known = not isinstance(drawn, Tracer)
-        if is_known and np.all(drawn):
+        pending: Any = carry.pending
+        is_known = not isinstance(pending, Tracer)
+        if is_known and not np.any(pending):
             return carry
         if key is None and not is_known:
-            return carry._replace(masks=_check_drawn(carry.masks, drawn))
+            return carry._replace(masks=_check_drawn(carry.masks, pending))
         where = "to `RNN` or to `begin`, because `carry` was made at inference and has no masks"
         key = require_key("RecurrentDropout", key, where)
         new = self._masks(carry.masks.inputs, carry.carry, *jr.split(jr.fold_in(key, _MASKS)))
-        return DropoutCarry(carry.carry, select(drawn, carry.masks, new), jnp.ones_like(drawn))
+        rows = pending.reshape(pending.shape[: pending.ndim - self.num_feature_dims])
+        return DropoutCarry(carry.carry, select(rows, new, carry.masks), jnp.zeros_like(pending))
 
 
-def _check_drawn(masks: DropoutMasks, drawn: Any) -> DropoutMasks:
+def _check_drawn(masks: DropoutMasks, pending: Any) -> DropoutMasks:
     """`masks`, with an error at run time if they are used and have not been drawn."""
     (first, *others), tree = jax.tree.flatten(masks)
     error = (
@@ -168,5 +171,4 @@ def _check_drawn(masks: DropoutMasks, drawn: Any) -> DropoutMasks:
         "the carry have been drawn, and an exported function cannot check it. Pass `key` to `RNN` "
         "or to `begin`, or switch to inference with `eqx.nn.inference_mode(model)`."
     )
-    first = error_if(first, ~jnp.all(drawn), error, not_exported)
-    return tree.unflatten([first, *others])
+    return tree.unflatten([error_if(first, jnp.any(pending), error, not_exported), *others])
