@@ -17,9 +17,11 @@ _checked = ["eqx_rnn._base.cells", *(f"eqx_rnn.{name}" for name in _folders)]
 with install_import_hook(_checked, "eqx_rnn._checks.typecheck.typecheck"):
     from . import _export as _export
     from . import interop as interop
+    from ._base.cells import Begun as Begun
     from ._base.cells import FactoredCell as FactoredCell
     from ._base.cells import RNNCellBase as RNNCellBase
     from ._base.cells import SequentialCell as SequentialCell
+    from ._base.mixable import Mixable as Mixable
     from ._cells import AntisymmetricRNNCell as AntisymmetricRNNCell
     from ._cells import ConvGRUCell as ConvGRUCell
     from ._cells import ConvLSTMCell as ConvLSTMCell

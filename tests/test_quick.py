@@ -42,7 +42,7 @@ def loop(cell, xs, *, key=None, resets=None, reverse=False, truncate=None, **ste
     carry_key, step_key, begin_key = 3 * (None,) if key is None else jax.random.split(key, 3)
     sample = jax.ShapeDtypeStruct((BATCH, *xs.shape[2:]), xs.dtype)
     carry = cell.initialize_carry(carry_key, sample)
-    cell, carry, restore = cell.begin(carry, key=begin_key)
+    cell, carry, finish = cell.begin(carry, key=begin_key)
     initial = cell.initialize_carry(carry_key, sample)
     keys = TIME * [None] if key is None else jax.random.split(step_key, TIME)
     outputs = TIME * [None]
@@ -55,7 +55,7 @@ def loop(cell, xs, *, key=None, resets=None, reverse=False, truncate=None, **ste
         new, y = cell(start, xs[:, t], key=keys[t])
         carry = choose(valid, new, carry)
         outputs[t] = choose(valid, y, jnp.zeros_like(y))
-    return restore(carry), jnp.stack(outputs, 1)
+    return finish(carry), jnp.stack(outputs, 1)
 
 
 def value_and_gradients(run, *arguments):

@@ -48,10 +48,10 @@ def test_stacks_and_dropout_read_their_inner_carry():
     x = GRU.inputs(2)
     carry, outputs = cell(cell.initialize_carry(KEY, x), x)
     np.testing.assert_array_equal(cell.read_out(carry), outputs)
-    begun, carry, restore = cell.begin(carry)
+    begun, carry, finish = cell.begin(carry)
     carry, outputs = begun(carry, x)
     np.testing.assert_array_equal(begun.read_out(carry), outputs)
-    np.testing.assert_array_equal(cell.read_out(restore(carry)), outputs)
+    np.testing.assert_array_equal(cell.read_out(finish(carry)), outputs)
 
 
 class Around(eqx_rnn.FactoredCell):
@@ -120,9 +120,9 @@ def test_zoneout_in_training_around_every_cell(case):
     """With `update` as it is, jitted and rematerialised; and with rate 0."""
     cell, x = case.cell(), case.inputs(4)
     old = case.carry(cell, 4)
-    parts = jax.tree.leaves(old, is_leaf=lambda part: hasattr(part, "mix"))
+    parts = jax.tree.leaves(old, is_leaf=lambda part: isinstance(part, eqx_rnn.Mixable))
     rate = [0.3, 0.6][: len(parts)]
-    tree = jax.tree.structure(old, is_leaf=lambda part: hasattr(part, "mix"))
+    tree = jax.tree.structure(old, is_leaf=lambda part: isinstance(part, eqx_rnn.Mixable))
     rates = tree.unflatten(rate)
 
     @eqx.filter_jit

@@ -306,11 +306,11 @@ def test_wrapped_cells_as_one_cell():
 
     carry_key, step_key, begin_key = jr.split(key, 3)
     start = stacked.initialize_carry(carry_key, xs[:, 0])
-    cell, carry, restore = stacked.begin(start, key=begin_key)
+    cell, carry, finish = stacked.begin(start, key=begin_key)
     for t, one_key in enumerate(jr.split(step_key, 6)):
         carry, y = cell(carry, xs[:, t], key=one_key)
         np.testing.assert_allclose(ys[:, t], y, rtol=1e-10, atol=1e-10)
-    jax.tree.map(np.testing.assert_allclose, final, restore(carry))
+    jax.tree.map(np.testing.assert_allclose, final, finish(carry))
 
     calm = RNN(eqx.nn.inference_mode(stacked))(xs)
     assert not np.allclose(calm, ys)

@@ -153,13 +153,13 @@ def test_drop_connect_drops_the_same_weights_at_all_steps(inner):
     assert abs(dropped - 0.4) < 5 * (0.4 * 0.6 / (2 * first.size)) ** 0.5
 
     cell = rnn.cell.cell
-    begun, carry, restore = rnn.cell.begin(case.carry(cell, 3), key=KEY)
-    kept = np.asarray(begun.cell.weight_hh != 0)
+    begun, carry, finish = rnn.cell.begin(case.carry(cell, 3), key=KEY)
+    kept = np.asarray(begun.weight_hh != 0)
     masked = jnp.where(kept, cell.weight_hh / 0.6, 0)
     by_hand = eqx_rnn.RNN(eqx.tree_at(lambda c: c.weight_hh, cell, masked))
     expected = by_hand(xs, initial_carry=carry, return_carry=True)
     final, ys = eqx_rnn.RNN(begun)(xs, initial_carry=carry, return_carry=True)
-    assert_close((restore(final), ys), expected)
+    assert_close((finish(final), ys), expected)
 
 
 def nested(cell, key=KEY):
@@ -210,10 +210,10 @@ def test_engine_equals_plain_scan(inner, monkeypatch):
         @eqx.filter_value_and_grad
         def loss(args):
             cell, xs, carry = args
-            begun, carry, restore = cell.begin(carry, key=KEY)
+            begun, carry, finish = cell.begin(carry, key=KEY)
             initial = begun.initialize_carry(KEY, xs[0])
             final, (_, ys) = engine.scan(begun, carry, xs, initial, steps, **OPTIONS)
-            floats = eqx.filter((restore(final), ys), eqx.is_inexact_array)
+            floats = eqx.filter((finish(final), ys), eqx.is_inexact_array)
             return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(floats))
 
         return loss((cell, xs, carry))

@@ -5,12 +5,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from .._base.carries import check_carry, check_single
-from .._base.cells import RNNCellBase, SequentialCell, carry_struct, part_of_key
+from .._base.cells import RNNCellBase, carry_struct
 from .._checks.messages import as_array
-from .._scan import Steps, scan
+from .._scan import Steps
+from .run_cell import run_cell
 from .sequences import check_steps, find_axes, flip_sequences, valid_steps
 
 
@@ -122,7 +123,7 @@ class RNN(eqx.Module):
         else:
             wanted = carry_struct(self.cell, sample)
             carry = check_carry("RNN", "initial_carry", initial_carry, wanted)
-        cell, carry, restore = self.cell.begin(carry, key=begin_key)
+        cell, carry, finish = self.cell.begin(carry, key=begin_key)
         initial = None if resets is None else cell.initialize_carry(carry_key, sample)
 
         keys = None if step_key is None else jr.split(step_key, axes.num_steps)
@@ -142,9 +143,9 @@ class RNN(eqx.Module):
             truncate=self.truncate,
             all_carries=return_carry == "all",
         )
-        carry = restore(carry)
+        carry = finish(carry)
         if return_carry == "all":
-            carries = jax.vmap(restore, axis_size=axes.num_steps)(carries)
+            carries = jax.vmap(finish, axis_size=axes.num_steps)(carries)
         results = carries, outputs
         if self.reverse and not self.keep_order:
             flip = lambda y: flip_sequences(
@@ -159,23 +160,3 @@ class RNN(eqx.Module):
         if return_carry == "all":
             return carries, outputs
         return (carry, outputs) if return_carry else outputs
-
-
-def run_cell(
-    cell: RNNCellBase, carry: Any, inputs: Array, initial: Any, steps: Steps, **options: Any
-) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
-    """As `scan`; the cells of a `SequentialCell` one after another, each over all steps."""
-    if not isinstance(cell, SequentialCell):
-        return scan(cell, carry, inputs, initial, steps, **options)
-    finals, all_carries, outputs = [], [], inputs
-    for k, part in enumerate(cell.cells):
-        keys = steps.keys
-        if keys is not None:
-            keys = jax.vmap(lambda key, k=k: part_of_key(key, cell.cells, k))(keys)
-        start = None if initial is None else initial[k]
-        final, (carries, outputs) = run_cell(
-            part, carry[k], outputs, start, steps._replace(keys=keys), **options
-        )
-        finals.append(final)
-        all_carries.append(carries)
-    return tuple(finals), (tuple(all_carries), outputs)

@@ -8,7 +8,7 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._base.cells import FactoredCell, RNNCellBase
+from .._base.cells import RNNCellBase, is_factored
 from .._base.contract import check_batch, dtypes_of, keep_dtypes
 from .._kernels.sizes import is_known
 from . import plain
@@ -55,7 +55,7 @@ def scan(
     if steps.valid is not None and inputs.shape[0] != 0:
         safe = harmless(steps.valid, steps.resets, reverse, carry, inputs, initial)
         inputs = select(steps.valid, inputs, jnp.broadcast_to(safe.inputs, inputs.shape))
-    engine = factored if isinstance(cell, FactoredCell) else plain
+    engine = factored if is_factored(cell) else plain
 
     def run(carry: PyTree[Array], inputs: Array, steps: Steps):
         return engine.scan(
