@@ -107,7 +107,7 @@ class Signature:
         self.required = {p.name for p in named if p.default is p.empty}
         builds = function.__name__ in ("__init__", "create")
         hints = {
-            p.name: p.annotation
+            p.name: getattr(p.annotation, "__bound__", None) or p.annotation  # of a `TypeVar`
             for p in named
             if p.annotation is not p.empty and not isinstance(p.annotation, str)
         }
