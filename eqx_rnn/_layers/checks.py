@@ -54,8 +54,8 @@ def check_stack(layers: Any, dropout: float, residual: bool, norms: Sequence[Any
         )
     if norms is not None and len(norms) != len(layers) - 1:
         raise ValueError(
-            f"Stacked: `norms` must be {len(layers) - 1}, one between each two of the "
-            f"{len(layers)} layers, got {len(norms)}."
+            f"Stacked: `norms` must be one between each two of the {len(layers)} layers, got "
+            f"{len(norms)}. Pass {len(layers) - 1}."
         )
     check_layers(layers, residual, norms)
 

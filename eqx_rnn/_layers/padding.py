@@ -44,13 +44,14 @@ def pad_sequences(
             "pad_sequences: `sequences` must be a list or tuple of arrays, got "
             f"{describe(sequences)}. Pass one array per sequence, for example `list(sequences)`."
         )
-    if len(sequences) < 1:
+    arrays: list[Any] = list(sequences)
+    if len(arrays) == 0:
         raise ValueError(
             "pad_sequences: `sequences` must be one sequence or more, got none, which have no "
             "number of features. Pass at least one."
         )
-    features = np.shape(sequences[0])[1:]
-    for k, sequence in enumerate(sequences):
+    features = np.shape(arrays[0])[1:]
+    for k, sequence in enumerate(arrays):
         if not isinstance(sequence, jax.Array | np.ndarray) or np.ndim(sequence) == 0:
             raise TypeError(
                 f"pad_sequences: `sequences[{k}]` must be a JAX or NumPy array (time, *features), "
@@ -62,23 +63,23 @@ def pad_sequences(
                 f"{features}, got {describe(sequence)}. Sequences differ in the time axis "
                 "only, which is the first one."
             )
-    lengths = [sequence.shape[0] for sequence in sequences]
+    lengths = [sequence.shape[0] for sequence in arrays]
     size = max(lengths) if length is None else length
     if size < max(lengths):
         raise ValueError(
             f"pad_sequences: `length` must be at least {max(lengths)}, the length of the longest "
             f"sequence, got {length}. Cut the sequences first, or pass a larger one."
         )
-    dtype = jnp.result_type(*sequences)
+    dtype = jnp.result_type(*arrays)
     value = _padding(padding_value, dtype)
     # NumPy, where it can: JAX would compile the padding anew for each length.
-    xp: Any = jnp if any(isinstance(sequence, Tracer) for sequence in sequences) else np
+    xp: Any = jnp if any(isinstance(array, Tracer) for array in arrays) else np
 
     def pad(sequence: Any) -> Any:
         rows = xp.full((size - sequence.shape[0], *sequence.shape[1:]), value)
         return xp.concatenate([xp.asarray(sequence, dtype), rows])
 
-    array = jnp.asarray(xp.stack([pad(a) for a in sequences], axis=1 if time_major else 0))
+    array = jnp.asarray(xp.stack([pad(array) for array in arrays], axis=1 if time_major else 0))
     return array, jnp.asarray(lengths, jnp.int32)
 
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
     from .._base.hints import ArrayLike, NoCarry, Options, WithCarry
 
+    Layers = Sequence[AbstractLayer]
+else:
+    Layers = Any  # `check_stack` says more about wrong layers than an annotation
+
 
 class Stacked(CellLayer):
     """Runs layers one after another: the outputs of each layer are the inputs of the next.
@@ -55,7 +59,7 @@ class Stacked(CellLayer):
 
     def __init__(
         self,
-        layers: "Sequence[AbstractLayer]",
+        layers: Layers,
         *,
         dropout: float = 0.0,
         residual: bool = False,
