@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from jax import ShapeDtypeStruct
     from jaxtyping import Array, PRNGKeyArray
 
+    from .layers import AbstractLayer
+
     ArrayLike = Array | np.ndarray | np.generic
     Arrays = Sequence[ArrayLike]
+    Layers = Sequence[AbstractLayer]
     SampleInput = ArrayLike | ShapeDtypeStruct
     Size = int  # of an axis: a symbolic dimension when a function is exported
 
@@ -45,5 +48,5 @@ if TYPE_CHECKING:
         def cell(self) -> _HasFirstCarry[Carry_co]: ...
 
 else:
-    ArrayLike = Arrays = SampleInput = Any
+    ArrayLike = Arrays = Layers = SampleInput = Any
     Size = int | Any

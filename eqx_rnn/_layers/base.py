@@ -12,8 +12,9 @@ from jaxtyping import Array, PyTree
 from .._base.cells import RNNCellBase
 from .._base.layers import AbstractLayer
 from .._base.structs import output_struct
-from .._base.widths import cell_outputs, input_struct, try_outputs
+from .._base.widths import cell_outputs
 from .._checks.messages import describe_tree, is_ours
+from .resets import backward_resets
 from .valid_steps import Axes, Valid, check_leading, clear_padding
 
 CellOutputs = Callable[[Any, Any], Any]
@@ -27,14 +28,14 @@ class CellLayer(AbstractLayer):
     """
 
     @property
+    @abc.abstractmethod
     def input_size(self) -> int:
         """The size of the last axis of the inputs."""
-        return _last_axis(self, "input_size", _inputs(self))
 
     @property
+    @abc.abstractmethod
     def output_size(self) -> int:
         """The size of the last axis of the outputs."""
-        return _last_axis(self, "output_size", try_outputs(self, _inputs(self), known_outputs))
 
     @property
     @abc.abstractmethod
@@ -69,16 +70,11 @@ class CellLayer(AbstractLayer):
         """The cell that computes one step of this layer, which errors call `name`."""
 
 
-def _inputs(layer: AbstractLayer) -> jax.ShapeDtypeStruct | None:
-    cell = first_cell(layer)
-    return None if cell is None else input_struct(cell)
-
-
-def _last_axis(layer: AbstractLayer, name: str, struct: jax.ShapeDtypeStruct | None) -> int:
+def get_size(layer: CellLayer, name: str, struct: jax.ShapeDtypeStruct | None) -> int:
+    """The last axis of one step. The error is that of an attribute that does not exist."""
     if struct is None:
         raise AttributeError(
-            f"{type(layer).__name__}: `{name}` is unknown before a call, because a cell or layer "
-            "inside does not have this attribute."
+            f"{type(layer).__name__} has no `{name}`, because a cell inside does not have it"
         )
     return struct.shape[-1]
 
@@ -111,11 +107,25 @@ def outputs_of(
 
 
 def run_layer(
-    name: str, layer: AbstractLayer, inputs: Array, valid: Valid | None, axes: Axes, **options: Any
+    name: str,
+    layer: AbstractLayer,
+    inputs: Array,
+    valid: Valid | None,
+    axes: Axes,
+    *,
+    resets: Any,
+    **options: Any,
 ) -> tuple[PyTree, PyTree]:
-    """Runs a layer of a stack. Skipped steps are zeros for the layer of a user, and from it."""
+    """Runs a layer of a stack, where `resets` is true at the first steps of episodes.
+
+    At skipped steps, the inputs and outputs of a user's layer are zero.
+    """
     is_own = not isinstance(layer, CellLayer)
-    result = layer(clear_padding(valid, inputs, axes) if is_own else inputs, **options)
+    if is_own:
+        inputs = clear_padding(valid, inputs, axes)
+    elif resets is not None and layer.starts_at_end:
+        resets = backward_resets("Stacked", resets, valid, axes)
+    result = layer(inputs, resets=resets, **options)
     if type(result) is not tuple or len(result) != 2:
         raise TypeError(
             f"Stacked: `{name}` must return the pair (carry, outputs) if `return_carry` is set, "

@@ -1,7 +1,7 @@
 """What stands between the layers of a stack: norms, dropout and residual connections."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -60,17 +60,17 @@ def check_residual(k: int, outputs: Any, inputs: Any) -> None:
         )
 
 
-def step_samples(stacked: Any, sample_input: Any, of_cell: CellOutputs) -> list[Any]:
+def step_samples(stacked: Any, sample_input: Any, of_cell: CellOutputs) -> Iterator[Any]:
     """One step of the inputs of each layer, then one of the outputs: shapes and dtypes."""
-    samples, outputs = [], sample_input
+    outputs = sample_input
     for k, layer in enumerate(stacked.layers):
         below = outputs
         if k > 0:
             below = check_link("Stacked", sample_input, outputs, stacked.num_feature_dims, layer)
             outputs = jax.eval_shape(functools.partial(normalize, stacked.norms, k), below)
-        samples.append(outputs)
+        yield outputs
         with part_of("Stacked", f"layers[{k}]", "", is_first=k == 0):
             outputs = outputs_of(layer, outputs, of_cell)
         if k > 0 and stacked.residual:
             outputs = jax.eval_shape(functools.partial(add_inputs, k), outputs, below)
-    return [*samples, outputs]
+    yield outputs

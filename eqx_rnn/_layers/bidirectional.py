@@ -15,7 +15,7 @@ from .._base.widths import input_struct, is_known, try_outputs
 from .._checks.errors import part_of
 from .._checks.messages import as_array, check_distinct
 from .._functions.function import Name, as_function
-from .base import CellLayer, CellOutputs, first_cell, known_outputs, outputs_of
+from .base import CellLayer, CellOutputs, first_cell, get_size, known_outputs, outputs_of
 from .resets import backward_resets
 from .rnn import RNN
 from .valid_steps import check_leading, clear_padding, fill_padding, find_axes, valid_steps
@@ -107,6 +107,15 @@ class Bidirectional(CellLayer):
         return (forward, backward) if merge is None else jax.tree.map(merge, forward, backward)
 
     @property
+    def input_size(self) -> int:
+        return self.forward_rnn.input_size
+
+    @property
+    def output_size(self) -> int:
+        outputs = try_outputs(self, input_struct(self.forward_rnn.cell), known_outputs)
+        return get_size(self, "output_size", outputs)
+
+    @property
     def num_feature_dims(self) -> int:
         return self.forward_rnn.num_feature_dims
 
@@ -175,7 +184,8 @@ class Bidirectional(CellLayer):
         if resets is not None:
             inputs = as_array("Bidirectional", "inputs", inputs)
             axes = find_axes("Bidirectional", inputs, self.num_feature_dims, self.time_major)
-            ends = backward_resets("Bidirectional", resets, seq_lengths, mask, axes)
+            valid, _ = valid_steps("Bidirectional", seq_lengths, mask, axes, check_lengths=False)
+            ends = backward_resets("Bidirectional", resets, valid, axes)
         carries, outputs = [], []
         for k, (rnn, own_resets) in enumerate([(self.forward_rnn, resets), (backward_rnn, ends)]):
             part = ("forward_rnn", "backward_rnn")[k]

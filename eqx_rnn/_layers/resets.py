@@ -6,12 +6,10 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from .valid_steps import Axes, check_steps, valid_steps
+from .valid_steps import Axes, Valid, check_steps
 
 
-def episode_ends(
-    resets: Bool[Array, "time *batch"], valid: Bool[Array, "time *batch"] | None
-) -> Bool[Array, "time *batch"]:
+def episode_ends(resets: Valid, valid: Valid | None) -> Valid:
     """The last steps of episodes, from the first ones: each precedes a valid first step."""
     if valid is None:
         valid = jnp.ones_like(resets)
@@ -24,10 +22,8 @@ def episode_ends(
 
 
 def backward_resets(
-    owner: str, resets: Any, seq_lengths: Any, mask: Any, axes: Axes
+    owner: str, resets: Any, valid: Valid | None, axes: Axes
 ) -> Bool[Array, "*batch_and_time"]:
     """The `resets` of `RNN(reverse=True)`, the last steps of episodes, from the first steps."""
     starts = check_steps(owner, "resets", resets, axes)
-    # The layer that gets the result checks the lengths.
-    valid, _ = valid_steps(owner, seq_lengths, mask, axes, check_lengths=False)
     return jnp.moveaxis(episode_ends(starts, valid), 0, axes.time_axis)

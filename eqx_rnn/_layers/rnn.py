@@ -10,10 +10,10 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from .._base.carries import check_carry, check_single
 from .._base.cells import RNNCellBase, SequentialCell, carry_struct, part_of_key
 from .._base.hints import SampleInput
-from .._base.widths import wrapped_cell
+from .._base.widths import cell_outputs, input_struct, try_outputs, wrapped_cell
 from .._checks.messages import as_array
 from .._scan import Steps, scan
-from .base import CellLayer, CellOutputs
+from .base import CellLayer, CellOutputs, get_size
 from .sequences import flip_sequences
 from .valid_steps import check_steps, find_axes, valid_steps
 
@@ -77,6 +77,15 @@ class RNN(CellLayer, Generic[C]):
     @property
     def num_feature_dims(self) -> int:
         return self.cell.num_feature_dims
+
+    @property
+    def input_size(self) -> int:
+        return get_size(self, "input_size", input_struct(self.cell))
+
+    @property
+    def output_size(self) -> int:
+        outputs = try_outputs(self.cell, input_struct(self.cell), cell_outputs)
+        return get_size(self, "output_size", outputs)
 
     @property
     def hidden_size(self) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import export
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool
 
 from .._base.hints import ArrayLike, Size
 from .._checks.arguments import guard
@@ -80,7 +80,7 @@ def flip_sequences(
 
 @guard
 def last_valid(
-    outputs: PyTree[Array],
+    outputs: Any,
     *,
     seq_lengths: ArrayLike | None = None,
     mask: ArrayLike | None = None,

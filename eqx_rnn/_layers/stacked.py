@@ -8,8 +8,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._base.carries import check_parts
 from .._base.cells import RNNCellBase, inner_cells, part_of_key
-from .._base.hints import SampleInput
-from .._base.layers import AbstractLayer
+from .._base.hints import Layers, SampleInput
 from .._base.structs import output_struct
 from .._checks.arguments import check_options_of
 from .._checks.errors import part_of
@@ -19,7 +18,6 @@ from .base import CellLayer, CellOutputs, first_cell, run_layer
 from .between import Norm, add_inputs, drop, normalize, step_samples
 from .checks import check_stack, keeps_order
 from .create import create_layers
-from .resets import backward_resets
 from .stack_steps import stack_steps
 from .valid_steps import fill_padding, find_axes, valid_steps
 
@@ -27,10 +25,6 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from .._base.hints import ArrayLike, NoCarry, Options, WithCarry
-
-    Layers = Sequence[AbstractLayer]
-else:
-    Layers = Any  # `check_stack` says more about wrong layers than an annotation
 
 
 class Stacked(CellLayer):
@@ -123,6 +117,14 @@ class Stacked(CellLayer):
         return len(self.layers)
 
     @property
+    def input_size(self) -> int:
+        return self.layers[0].input_size
+
+    @property
+    def output_size(self) -> int:
+        return self.layers[-1].output_size
+
+    @property
     def num_feature_dims(self) -> int:
         return self.layers[0].num_feature_dims
 
@@ -139,10 +141,11 @@ class Stacked(CellLayer):
     ) -> tuple[PyTree, ...]:
         """A tuple with the carry of each layer: see `AbstractLayer.initialize_carry`."""
         carries = []
-        for k, sample in enumerate(step_samples(self, sample_input, output_struct)[:-1]):
+        samples = step_samples(self, sample_input, output_struct)
+        for k, (layer, sample) in enumerate(zip(self.layers, samples, strict=False)):
             with part_of("Stacked", f"layers[{k}]", "", is_first=k == 0):
                 own_key = part_of_key(key, self.layers, k)
-                carries.append(self.layers[k].initialize_carry(own_key, sample))
+                carries.append(layer.initialize_carry(own_key, sample))
         return tuple(carries)
 
     def as_cell(self) -> StackedCell:
@@ -207,7 +210,8 @@ class Stacked(CellLayer):
         inputs = outputs = as_array("Stacked", "inputs", inputs)
         axes = find_axes("Stacked", inputs, self.num_feature_dims, self.time_major)
         valid, _ = valid_steps("Stacked", seq_lengths, mask, axes, check_lengths=False)
-        shared = dict(seq_lengths=seq_lengths, mask=mask, return_carry=return_carry or True)
+        shared: dict[str, Any] = dict(seq_lengths=seq_lengths, mask=mask, resets=resets)
+        shared["return_carry"] = return_carry or True
         carries = []
         for k, layer in enumerate(self.layers):
             own_key = part_of_key(key, self.layers, k)
@@ -218,14 +222,9 @@ class Stacked(CellLayer):
                 if self.norms is not None:  # zeros may have no derivative
                     outputs = fill_padding(valid, below, axes)
                 outputs = drop(self.dropout, normalize(self.norms, k, outputs), drop_key)
-            own_resets = resets
-            if resets is not None and isinstance(layer, CellLayer) and layer.starts_at_end:
-                own_resets = backward_resets("Stacked", resets, seq_lengths, mask, axes)
             with part_of("Stacked", f"layers[{k}]", f"initial_carry[{k}]", is_first=k == 0):
-                own = dict(initial_carry=starts[k], resets=own_resets, key=layer_key)
-                carry, outputs = run_layer(
-                    f"layers[{k}]", layer, outputs, valid, axes, **own, **shared
-                )
+                own = dict(initial_carry=starts[k], key=layer_key, **shared)
+                carry, outputs = run_layer(f"layers[{k}]", layer, outputs, valid, axes, **own)
             if k > 0 and self.residual:
                 outputs = add_inputs(k, outputs, below)
             carries.append(carry)
@@ -244,7 +243,7 @@ class Stacked(CellLayer):
         return first_cell(self.layers[0])
 
     def step_struct(self, sample_input: Any, of_cell: CellOutputs) -> PyTree[Any]:
-        return step_samples(self, sample_input, of_cell)[-1]
+        return list(step_samples(self, sample_input, of_cell))[-1]
 
     def as_step(self, name: str) -> StackedCell:
         return stack_steps(self, name)
