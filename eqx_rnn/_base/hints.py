@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from jax import ShapeDtypeStruct
-    from jaxtyping import Array, DTypeLike, PRNGKeyArray
+    from jaxtyping import Array, PRNGKeyArray
 
     from .layers import AbstractLayer
 
@@ -35,14 +35,6 @@ if TYPE_CHECKING:
         mask: ArrayLike | None
         resets: ArrayLike | None
         key: PRNGKeyArray | None
-
-    class TorchOptions(TypedDict, total=False):
-        """The options of `interop.from_torch` that have no effect on the type of its result."""
-
-        prefix: str
-        nonlinearity: str
-        time_major: bool
-        dtype: DTypeLike | None
 
     class _HasFirstCarry(Protocol[Carry_co]):
         def initialize_carry(

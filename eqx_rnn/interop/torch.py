@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -34,26 +34,16 @@ TYPES = {4: LSTMCell, 3: GRUCell, 1: SimpleCell}
 NONLINEARITIES = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
-if TYPE_CHECKING:
-    from typing import Unpack
-
-    from .._base.hints import TorchOptions
-
-    @overload
-    def from_torch(
-        state_dict: Mapping[str, Any],
-        *,
-        cell: Literal[False] = ...,
-        **options: Unpack[TorchOptions],
-    ) -> Stacked: ...
-    @overload
-    def from_torch(
-        state_dict: Mapping[str, Any], *, cell: Literal[True], **options: Unpack[TorchOptions]
-    ) -> LSTMCell | GRUCell | SimpleCell: ...
-
-
-@guard
+@overload
 def from_torch(
+    state_dict: Mapping[str, Any], *, cell: Literal[False] = ..., **options: Any
+) -> Stacked: ...
+@overload
+def from_torch(
+    state_dict: Mapping[str, Any], *, cell: Literal[True], **options: Any
+) -> LSTMCell | GRUCell | SimpleCell: ...
+@guard
+def from_torch(  # pyright: ignore[reportInconsistentOverload] (the options are those below)
     state_dict: Mapping[str, Any],
     *,
     cell: bool | None = None,
@@ -95,11 +85,7 @@ def from_torch(
     refuse_nested(owner, inside, r"weight_hh(_l0)?", advice, prefix)
     entries = Entries(owner, inside, dtype, prefix)
     is_cell = entries.any(lambda name: re.fullmatch(r"(weight|bias)_(ih|hh)", name) is not None)
-    if cell is not None and cell != is_cell:
-        raise ValueError(
-            f"{owner}: `cell` must be {is_cell} for the weights of a torch "
-            f"{'cell' if is_cell else 'module with layers'}, got {cell}."
-        )
+    check_choice(owner, "cell", cell, (None, is_cell))
     directions = ["_reverse"] if entries.any(lambda name: name.endswith("_reverse")) else []
     suffixes = [[""]]
     if not is_cell:

@@ -43,12 +43,12 @@ Stacked.create(LSTMCell, 3, 4, num_layers=2)  # error
 Stacked.create(LSTMCell, 3, 4, key=key)  # error
 
 # Uses of results.
-rnn(x).hidden  # error
-rnn(x, return_carry=True).shape  # error
-rnn(x, return_carry=True)[0].memory  # error
-Stacked([rnn])(x, return_carry=True).shape  # error
-rnn.cell.weights  # error
-interop.from_torch({}).cell  # error
+print(rnn(x).hidden)  # error
+print(rnn(x, return_carry=True).shape)  # error
+print(rnn(x, return_carry=True)[0].memory)  # error
+print(Stacked([rnn])(x, return_carry=True).shape)  # error
+print(rnn.cell.weights)  # error
+print(interop.from_torch({}).cell)  # error
 
 
 def run(layer: RNN[GRUCell]) -> None: ...
