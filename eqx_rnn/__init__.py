@@ -21,6 +21,7 @@ with install_import_hook(_checked, "eqx_rnn._checks.typecheck.typecheck"):
     from ._base.cells import FactoredCell as FactoredCell
     from ._base.cells import RNNCellBase as RNNCellBase
     from ._base.cells import SequentialCell as SequentialCell
+    from ._base.layers import AbstractLayer as AbstractLayer
     from ._base.mixable import Mixable as Mixable
     from ._cells import AntisymmetricRNNCell as AntisymmetricRNNCell
     from ._cells import ConvGRUCell as ConvGRUCell
@@ -48,8 +49,11 @@ with install_import_hook(_checked, "eqx_rnn._checks.typecheck.typecheck"):
     from ._checks.arguments import guard_classes as _guard_classes
     from ._functions.function import as_function as as_function
     from ._layers.bidirectional import Bidirectional as Bidirectional
+    from ._layers.padding import pad_sequences as pad_sequences
     from ._layers.rnn import RNN as RNN
     from ._layers.sequences import flip_sequences as flip_sequences
+    from ._layers.sequences import last_valid as last_valid
+    from ._layers.sequences import lengths_to_mask as lengths_to_mask
     from ._layers.stacked import Stacked as Stacked
     from ._wrappers import DropConnect as DropConnect
     from ._wrappers import DropoutCarry as DropoutCarry

@@ -47,6 +47,10 @@ REFUSED = {
         lambda: interop.from_torch(torch_weights("rnn"), nonlinearity="sigmoid"),
         ["`nonlinearity`", "'tanh', 'relu'", "'sigmoid'"],
     ),
+    "torch: a cell, not layers": (
+        lambda: interop.from_torch(torch_weights("rnn"), cell=True),
+        ["`cell`", "None, False", "True"],
+    ),
     "torch: a gate's nonlinearity": (
         lambda: interop.from_torch(torch_weights("gru"), nonlinearity="relu"),
         ["`nonlinearity`", "RNN's", "GRUCell", "Leave it out"],

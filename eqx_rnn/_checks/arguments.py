@@ -104,11 +104,13 @@ class Signature:
         self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self.positional = [p.name for p in named if p.kind is p.POSITIONAL_OR_KEYWORD]
         self.names = dict.fromkeys(p.name for p in named)
-        # A missing key for weights has an error of its own.
-        self.required = {p.name for p in named if p.default is p.empty and p.name != "key"}
         builds = function.__name__ in ("__init__", "create")
+        self.required = {p.name for p in named if p.default is p.empty}
+        self.needs_key = builds and "key" in self.required
+        if self.needs_key:
+            self.required.remove("key")  # it has an error of its own
         hints = {
-            p.name: p.annotation
+            p.name: getattr(p.annotation, "__bound__", None) or p.annotation  # of a `TypeVar`
             for p in named
             if p.annotation is not p.empty and not isinstance(p.annotation, str)
         }
@@ -138,6 +140,11 @@ class Signature:
             elif name in given:
                 given[name] = to_python(given[name])
         both = given | kwargs
+        if self.needs_key and "key" not in both:
+            raise TypeError(
+                f"{self.owner(args)}: `key` must be a random key for the initial weights, got "
+                "none. Pass `key=jax.random.key(seed)`."
+            )
         if "key" in both and "key" in self.names:
             check_key(self.owner(args), "key", both["key"])
         if both.get("dtype") is not None and "dtype" in self.names:

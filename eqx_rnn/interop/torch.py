@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -34,10 +34,19 @@ TYPES = {4: LSTMCell, 3: GRUCell, 1: SimpleCell}
 NONLINEARITIES = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
-@guard
+@overload
 def from_torch(
+    state_dict: Mapping[str, Any], *, cell: Literal[False] = ..., **options: Any
+) -> Stacked: ...
+@overload
+def from_torch(
+    state_dict: Mapping[str, Any], *, cell: Literal[True], **options: Any
+) -> LSTMCell | GRUCell | SimpleCell: ...
+@guard
+def from_torch(  # pyright: ignore[reportInconsistentOverload] (the options are those below)
     state_dict: Mapping[str, Any],
     *,
+    cell: bool | None = None,
     prefix: str = "",
     nonlinearity: str = "tanh",
     time_major: bool = False,
@@ -49,6 +58,8 @@ def from_torch(
 
     - `state_dict`: of a `torch.nn.LSTM`, `GRU` or `RNN`, or of an `LSTMCell`, `GRUCell` or
         `RNNCell`. Names and shapes tell kind, layers, directions, sizes, biases and projection.
+    - `cell`: whether the state dict is that of a cell. If it is left out, the names of the entries
+        tell; type checkers then expect layers.
     - `prefix`: picks a sub-module, as `"encoder.rnn."`. What is outside is ignored.
     - `nonlinearity`: of an `RNN` or `RNNCell`: `"tanh"` or `"relu"`.
     - `time_major`: of the layers: the opposite of torch's `batch_first`.
@@ -74,6 +85,7 @@ def from_torch(
     refuse_nested(owner, inside, r"weight_hh(_l0)?", advice, prefix)
     entries = Entries(owner, inside, dtype, prefix)
     is_cell = entries.any(lambda name: re.fullmatch(r"(weight|bias)_(ih|hh)", name) is not None)
+    check_choice(owner, "cell", cell, (None, is_cell))
     directions = ["_reverse"] if entries.any(lambda name: name.endswith("_reverse")) else []
     suffixes = [[""]]
     if not is_cell:
