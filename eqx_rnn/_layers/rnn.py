@@ -10,7 +10,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from .._base.carries import check_carry, check_single
 from .._base.cells import RNNCellBase, SequentialCell, carry_struct, part_of_key
 from .._checks.messages import as_array
-from .._scan import Steps, scan
+from .._scan import Steps, explain, scan
 from .sequences import check_steps, find_axes, flip_sequences, valid_steps
 
 
@@ -159,6 +159,25 @@ class RNN(eqx.Module):
         if return_carry == "all":
             return carries, outputs
         return (carry, outputs) if return_carry else outputs
+
+    def explain(self, sample_input: Any) -> str:
+        """Says which engine runs the cell, and why if that is the plain scan, one step at a time.
+
+        The text has one line per cell that runs over time: several for a `SequentialCell`.
+
+        **Arguments:**
+
+        - `sample_input`: one time step of the inputs with its batch axes, as for
+            `initialize_carry`. Only its shape and dtype are read, so it may be a
+            `jax.ShapeDtypeStruct`.
+        """
+        sample = jax.ShapeDtypeStruct(sample_input.shape, sample_input.dtype)
+        carry_struct(self.cell, sample)  # raises errors about the sample under its own name
+        shape = list(sample.shape)
+        shape.insert(0 if self.time_major else sample.ndim - self.num_feature_dims, 2)
+        inputs = jax.ShapeDtypeStruct(tuple(shape), sample.dtype)
+        call = lambda rnn, inputs, key: rnn(inputs, key=key)
+        return explain(lambda: eqx.filter_eval_shape(call, self, inputs, jr.key(0)))
 
 
 def run_cell(
