@@ -13,10 +13,12 @@ import eqx_rnn
 from eqx_rnn._base.cells import FactoredCell
 from eqx_rnn._kernels.evaluate import evaluate
 from eqx_rnn._kernels.hoist import hoist
+from eqx_rnn._kernels.jaxprs import trace
 from eqx_rnn._scan import Steps, plain
 from eqx_rnn._scan.factored import engine as factored
+from eqx_rnn._scan.steps import Options
 
-OPTIONS = {"safe": None, "reverse": False, "unroll": 1, "checkpoint": None, "all_carries": False}
+OPTIONS = {"options": Options(), "substitute": None}
 
 # On one thread as `rows @ weight`.
 MORE_THREADS = [((96,), (64, 256)), ((8, 12), (64, 256))]
@@ -135,7 +137,7 @@ def test_no_arrays_are_left_behind():
 def test_a_weight_is_read_as_it_is_stored_where_that_is_faster(batch, is_stored):
     rows, weight = operands((batch,), (512, 2048))
     function = lambda weights, rows: jnp.tanh(rows @ weights[0].T)
-    prepare, call, sources, has_fast_transpose = hoist(function, [weight.T], rows)
+    prepare, call, sources, has_fast_transpose = hoist(trace(function, [weight.T], rows), 1)
     (prepared,) = prepare([weight.T])
     assert (prepared.shape == (2048, 512)) == is_stored == has_fast_transpose
     assert sources == [{0}]

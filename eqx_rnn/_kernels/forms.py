@@ -18,6 +18,7 @@ from typing import Any
 
 import jax.lax as lax
 import jax.numpy as jnp
+from jax.lax import optimization_barrier, platform_dependent
 from jaxtyping import Array
 
 from .sizes import is_known
@@ -37,21 +38,21 @@ def times(rows: Any, weight: Any, axis: int, precision: Any) -> Array:
         return dot(rows, rows.ndim - 1, weight, axis, precision)
 
     def columns_first(rows: Array, weight: Array) -> Array:
-        columns = lax.optimization_barrier(jnp.moveaxis(rows, -1, 0))
+        columns = optimization_barrier(jnp.moveaxis(rows, -1, 0))
         return dot(columns, 0, weight, axis, precision)
 
     def weight_first(rows: Array, weight: Array) -> Array:
         # XLA moves this transposed copy out of the loop. Without the other two barriers it would
         # turn the product back into `rows @ weight`.
-        weight = weight if axis == 1 else lax.optimization_barrier(weight.T)
+        weight = weight if axis == 1 else optimization_barrier(weight.T)
         swapped = precision[::-1] if isinstance(precision, tuple) else precision
-        product = dot(weight, 1, lax.optimization_barrier(rows), rows.ndim - 1, swapped)
-        return jnp.moveaxis(lax.optimization_barrier(product), 0, -1)
+        product = dot(weight, 1, optimization_barrier(rows), rows.ndim - 1, swapped)
+        return jnp.moveaxis(optimization_barrier(product), 0, -1)
 
     if axis == 0 and _is_one_task(rows, weight):
-        return lax.platform_dependent(rows, weight, cpu=columns_first, default=rows_first)
+        return platform_dependent(rows, weight, cpu=columns_first, default=rows_first)
     if wants_weight_first(rows, weight, axis):
-        return lax.platform_dependent(rows, weight, cpu=weight_first, default=rows_first)
+        return platform_dependent(rows, weight, cpu=weight_first, default=rows_first)
     return rows_first(rows, weight)
 
 

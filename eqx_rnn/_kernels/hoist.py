@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.lax as lax
-from jax.lax import transpose_p
+from jax.lax import optimization_barrier, transpose_p
 from jaxtyping import Array, PyTree
 
 from .dots import with_stored_weight
@@ -61,7 +60,7 @@ def hoist(traced: Traced, num_weights: int) -> Hoisted:
     tree = jax.tree.structure(traced.results)
 
     def prepare(weights: Sequence[Array]) -> list[Array]:
-        return list(lax.optimization_barrier(run(first, [*consts, *weights])))
+        return list(optimization_barrier(run(first, [*consts, *weights])))
 
     def call(prepared: Sequence[Array], *args: PyTree) -> PyTree:
         return tree.unflatten(evaluate(second, *consts, *prepared, *jax.tree.leaves(args)))

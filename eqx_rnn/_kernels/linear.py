@@ -13,7 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters.ad import Zero, instantiate_zeros, primitive_jvps, primitive_transposes
+from jax.interpreters.batching import fancy_primitive_batchers
+from jax.interpreters.mlir import lower_fun, register_lowering
 from jaxtyping import Array
 
 from .sharding import struct, struct_of_steps
@@ -89,10 +91,10 @@ def _jvp(primals, tangents, *, function, num_residuals, **params):
     residuals, arguments = list(primals[:num_residuals]), list(primals[num_residuals:])
     outputs = _linear_p.bind(*primals, **params)
     terms = []
-    if any(type(t) is not ad.Zero for t in tangents[num_residuals:]):
-        moved = map(ad.instantiate_zeros, tangents[num_residuals:])
+    if any(type(t) is not Zero for t in tangents[num_residuals:]):
+        moved = map(instantiate_zeros, tangents[num_residuals:])
         terms.append(_linear_p.bind(*residuals, *moved, **params))
-    moving = [i for i, t in enumerate(tangents[:num_residuals]) if type(t) is not ad.Zero]
+    moving = [i for i, t in enumerate(tangents[:num_residuals]) if type(t) is not Zero]
     if moving:
 
         def of_moving(*values):
@@ -104,7 +106,7 @@ def _jvp(primals, tangents, *, function, num_residuals, **params):
 
 
 def _transpose(cotangents, *args, transpose, num_residuals, **_):
-    cotangents = [None if type(ct) is ad.Zero else ct for ct in cotangents]
+    cotangents = [None if type(ct) is Zero else ct for ct in cotangents]
     return num_residuals * [None] + list(transpose(list(args[:num_residuals]), cotangents))
 
 
@@ -178,7 +180,7 @@ def _replace(items, indices, values):
 
 _linear_p.def_impl(_run)
 _linear_p.def_abstract_eval(lambda *_, outputs, **__: list(map(jax.typeof, outputs)))
-mlir.register_lowering(_linear_p, mlir.lower_fun(_run, multiple_results=True))
-ad.primitive_jvps[_linear_p] = _jvp
-ad.primitive_transposes[_linear_p] = _transpose
-batching.fancy_primitive_batchers[_linear_p] = _batch
+register_lowering(_linear_p, lower_fun(_run, multiple_results=True))
+primitive_jvps[_linear_p] = _jvp
+primitive_transposes[_linear_p] = _transpose
+fancy_primitive_batchers[_linear_p] = _batch

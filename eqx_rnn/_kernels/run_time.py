@@ -50,13 +50,14 @@ def _make_primitive() -> Any:
     """The identity, whose lowering for `jax.export` raises an error; `None` if JAX lacks a name."""
     try:
         from jax.extend.core import Primitive
-        from jax.interpreters import batching, mlir
+        from jax.interpreters.batching import primitive_batchers
+        from jax.interpreters.mlir import register_lowering
 
         primitive = Primitive("eqx_rnn_checked")
         primitive.def_impl(lambda array, **_: array)
         primitive.def_abstract_eval(lambda aval, **_: aval)
-        mlir.register_lowering(primitive, _lower)
-        batching.primitive_batchers[primitive] = _batch
+        register_lowering(primitive, _lower)
+        primitive_batchers[primitive] = _batch
     except (ImportError, AttributeError, TypeError):
         return None
     return primitive

@@ -101,8 +101,9 @@ def parts_of_chunk(
         # have transposes of this package.
         at_one_step = prepare(plan.project_hidden)
         hidden_step = lambda carry: at_one_step(at_one_step.active_arrays, carry)
-    parts = (prepare(hoisted) for hoisted in (project_input, project_hidden, plan.update))
-    return PartsOfChunk(*parts, hidden_step)
+    return PartsOfChunk(
+        prepare(project_input), prepare(project_hidden), prepare(plan.update), hidden_step
+    )
 
 
 def pull_from_carries(plan: Plan, skips: bool) -> Callable[..., Callable] | None:

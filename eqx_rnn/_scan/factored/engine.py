@@ -33,7 +33,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, PyTree
 
-from ..._base.cells import FactoredCell
+from ..._base.cells import FactoredCell, RNNCellBase
 from ..._base.contract import dtypes_of, keep_dtypes
 from ..._kernels.linear import Derivative, is_zero, linear
 from .. import plain
@@ -65,7 +65,7 @@ def scan(
 
 def run(
     plan: Plan,
-    cell: FactoredCell,
+    cell: RNNCellBase,
     carry: PyTree[Array],
     inputs: Array,
     initial: PyTree[Array],

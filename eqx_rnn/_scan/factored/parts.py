@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from ..._base.cells import FactoredCell
+from ..._base.cells import FactoredCell, RNNCellBase
 from ..._base.contract import keep_dtypes, widen
 from ..._kernels.hoist import hoist
 from ..._kernels.jaxprs import Traced, trace
@@ -26,7 +26,7 @@ class Parts(NamedTuple):
     static: Any
     is_parameter: tuple[bool, ...]
 
-    def take_apart(self, cell: FactoredCell) -> tuple[list[Array], list[Array]]:
+    def take_apart(self, cell: RNNCellBase) -> tuple[list[Array], list[Array]]:
         """A cell's parameters and its constants."""
         leaves = jax.tree.leaves(eqx.filter(cell, eqx.is_array))
         pairs = list(zip(leaves, self.is_parameter, strict=True))
