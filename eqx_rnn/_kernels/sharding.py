@@ -24,9 +24,10 @@ def struct_of_step(a: Any) -> jax.ShapeDtypeStruct:
     return _struct(a, a.shape[1:], spec_of(a)[1:])
 
 
-def struct_of_steps(a: Any, size: Any) -> jax.ShapeDtypeStruct:
-    """The type of `size` steps with a time axis in front, from the type of one step."""
-    return _struct(a, (size, *a.shape), (None, *spec_of(a)))
+def struct_of_steps(a: Any, size: Any, axis: int = 0) -> jax.ShapeDtypeStruct:
+    """The type of `size` steps along a new axis, from the type of one step."""
+    insert = lambda sizes, size: (*sizes[:axis], size, *sizes[axis:])
+    return _struct(a, insert(a.shape, size), insert(spec_of(a), None))
 
 
 def spec_of(a: Any) -> Sequence[Any]:

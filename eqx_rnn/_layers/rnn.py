@@ -10,6 +10,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from .._base.carries import check_carry, check_single
 from .._base.cells import RNNCellBase, SequentialCell, carry_struct, part_of_key
 from .._checks.messages import as_array
+from .._kernels.sharding import struct_of_steps
 from .._scan import Steps, explain, scan
 from .sequences import check_steps, find_axes, flip_sequences, valid_steps
 
@@ -171,11 +172,9 @@ class RNN(eqx.Module):
             `initialize_carry`. Only its shape and dtype are read, so it may be a
             `jax.ShapeDtypeStruct`.
         """
-        sample = jax.ShapeDtypeStruct(sample_input.shape, sample_input.dtype)
-        carry_struct(self.cell, sample)  # raises errors about the sample under its own name
-        shape = list(sample.shape)
-        shape.insert(0 if self.time_major else sample.ndim - self.num_feature_dims, 2)
-        inputs = jax.ShapeDtypeStruct(tuple(shape), sample.dtype)
+        carry_struct(self.cell, sample_input)  # raises errors that name `sample_input`
+        axis = 0 if self.time_major else sample_input.ndim - self.num_feature_dims
+        inputs = struct_of_steps(sample_input, 2, axis)
         call = lambda rnn, inputs, key: rnn(inputs, key=key)
         return explain(lambda: eqx.filter_eval_shape(call, self, inputs, jr.key(0)))
 

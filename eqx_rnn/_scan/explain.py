@@ -1,15 +1,12 @@
 """Says in words which engine runs a cell, and why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from jaxtyping import Array, PyTree
-
 from .._base.cells import RNNCellBase
 from .._checks.messages import has_field
-from .choose import choose, why_plain
-from .steps import Options, Steps
 
 _REPORT: ContextVar[list[str] | None] = ContextVar("report", default=None)
 
@@ -25,27 +22,25 @@ def explain(call: Callable[[], Any]) -> str:
     return "\n".join(report)
 
 
-def is_explaining() -> bool:
-    """Whether runs are to be reported."""
-    return _REPORT.get() is not None
+@contextmanager
+def current_report() -> Iterator[list[str] | None]:
+    """The lines that a run adds its own to; `None` unless `explain` makes the call.
 
-
-def report_run(
-    cell: RNNCellBase, carry: PyTree[Array], inputs: Array, steps: Steps, options: Options
-) -> None:
-    """Adds a line about a run. Runs inside the step of the cell add none."""
+    Runs inside this run, such as an `RNN` in the step of a cell, add none.
+    """
     report = _REPORT.get()
-    if report is None:
-        return
     token = _REPORT.set(None)
     try:
-        chosen = choose(why_plain(cell), cell, carry, inputs, steps, options)
+        yield report
     finally:
         _REPORT.reset(token)
-    if isinstance(chosen, str):
-        report.append(f"{_describe(cell)} runs by the plain scan, because {chosen}.")
-    else:
-        report.append(f"{_describe(cell)} runs on the factored engine.")
+
+
+def line(cell: RNNCellBase, reason: str | None) -> str:
+    """The line about a cell, with the reason why it runs by the plain scan, if it does."""
+    if reason is None:
+        return f"{_describe(cell)} runs on the factored engine."
+    return f"{_describe(cell)} runs by the plain scan, because {reason}."
 
 
 def _describe(cell: Any) -> str:

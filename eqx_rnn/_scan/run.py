@@ -15,7 +15,7 @@ from . import plain
 from .align import align
 from .choose import choose, why_plain
 from .chunks import join, pieces
-from .explain import is_explaining, report_run
+from .explain import current_report, line
 from .select import select
 from .skipped import find_substitute
 from .steps import Options, Steps
@@ -48,10 +48,13 @@ def scan(
         options = options._replace(unroll=1)
     arrays = cell, carry, inputs, initial, steps
     # The reason depends on the environment: as an argument it is part of what is compiled for.
-    results = _compiled_scan(*arrays, options, truncate, why_plain(cell))
-    if is_explaining():
-        cell, carry, inputs, _, steps = align(*arrays)
-        report_run(cell, carry, inputs, steps, options)
+    reason = why_plain(cell)
+    with current_report() as report:
+        results = _compiled_scan(*arrays, options, truncate, reason)
+        if report is not None:
+            cell, carry, inputs, _, steps = align(*arrays)
+            chosen = choose(reason, cell, carry, inputs, steps, options)
+            report.append(line(cell, chosen if isinstance(chosen, str) else None))
     return results
 
 

@@ -58,8 +58,9 @@ def refuse_parts(
     for name, tree in (("carry", carry), ("gates", gates), ("outputs", outputs)):
         for leaf in jax.tree.leaves(tree):
             if not jnp.issubdtype(leaf.dtype, jnp.floating):
-                return f"not all arrays are real floating-point numbers: one in `{name}` is " + (
-                    f"{leaf.dtype}"
+                return (
+                    f"an array in the {name} has dtype {leaf.dtype}, and the factored engine is "
+                    "for real floating-point numbers"
                 )
     for name, tree in sums.items():
         if not _same_shapes(tree, gates):
