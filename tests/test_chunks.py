@@ -1,4 +1,4 @@
-"""How many steps make a chunk."""
+"""The number of steps in a chunk."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A batch spread over several devices: the same numbers, and nothing but gradients is exchanged.
+"""A batch spread over several devices: the same numbers, and only gradients are exchanged.
 
 A convolution merges time and batch, for which XLA gathers the inputs.
 """
@@ -103,9 +103,9 @@ def test_explicit_axes(name, in_context):
 @pytest.mark.parametrize("axes", [("batch",), ("batch", "other")], ids=str)
 @pytest.mark.parametrize("name", ["lstm", "gru", "conv-lstm-1d", "slstm", "simple"])
 def test_shard_map(name, axes):
-    """Each device has a part of the batch; the weights' gradients come out summed.
+    """Each device has a part of the batch. The gradients of the weights are summed over devices.
 
-    Axes of the mesh that are not named in `jax.shard_map` are left to the compiler.
+    `jax.shard_map` leaves axes of the mesh that are not named in it to the compiler.
     """
     rnn, arrays, run = example(name)
     expected = eqx.filter_jit(run)(rnn, *arrays)

@@ -1,4 +1,4 @@
-"""The fast engine against the plain scan: values and every kind of derivative, in float64."""
+"""The factored engine against the plain scan: values and all kinds of derivatives, in float64."""
 
 import functools
 from typing import NamedTuple
@@ -43,7 +43,7 @@ def steps(num_steps, *names, batch=BATCH):
 
 
 class Problem:
-    """Both engines as functions of `(parameters, carry, inputs, initial)`, and a loss."""
+    """A cell on both engines: functions of `(parameters, carry, inputs, initial)`, and a loss."""
 
     def __init__(self, case, num_steps, steps, batch=BATCH, **options):
         cell, options = case.cell(), Options(**options)
@@ -66,7 +66,7 @@ class Problem:
         self.fast, self.slow = run(fast_scan), run(plain.scan)
 
     def both(self, transform):
-        """The results of a transformation of both engines, compiled."""
+        """Applies a transformation to both functions, and runs the compiled results."""
         return [jax.jit(transform(run))(*self.arguments) for run in (self.fast, self.slow)]
 
     def loss(self, run):
@@ -106,7 +106,7 @@ class Problem:
 
 @pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
 def test_values_and_all_derivatives(case):
-    """Values, gradients, and both differentiated forward: Hessian-vector products too."""
+    """Values and gradients, and forward derivatives of both, which are Hessian-vector products."""
     problem = Problem(case, 11, steps(11, "lengths", "resets"))
     tangents = random_like(problem.arguments, seed=7)
     transform = lambda run: lambda *args: jax.jvp(problem.gradients(run), args, tangents)
@@ -169,9 +169,9 @@ def test_higher_orders_with_lengths_and_resets(name, options):
 @pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
 def test_vmap_of_gradients(case):
     problem = Problem(case, 8, steps(8, "lengths"))
-    many = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), problem.arguments)
+    stacked = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), problem.arguments)
     runs = problem.fast, problem.slow
-    assert_close(*(jax.jit(jax.vmap(problem.gradients(run)))(*many) for run in runs))
+    assert_close(*(jax.jit(jax.vmap(problem.gradients(run)))(*stacked) for run in runs))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -203,7 +203,7 @@ def test_gates_are_kept_only_if_the_derivative_needs_them(make, number):
 
 
 def test_vmap_of_a_run_forms_one_gradient_of_the_weights():
-    """And not one for each of the batch, to be summed."""
+    """Not one gradient per row of the batch, summed afterwards."""
     cell = eqx_rnn.LSTMCell(5, 7, key=jax.random.key(0))
     parameters, static = eqx.partition(eqx_rnn.RNN(cell), eqx.is_array)
     xs = random_like(jax.ShapeDtypeStruct((17, 11, 5), float), 2)
@@ -220,12 +220,12 @@ def test_vmap_of_a_run_forms_one_gradient_of_the_weights():
 
 @pytest.mark.parametrize("name", ["lstm", "gru-reset-before"])
 def test_vmap_of_other_derivatives(name):
-    """Over inputs, weights and carries; over inputs alone."""
+    """With the mapped axis on all arguments, and on the inputs alone."""
     problem = Problem(BY_NAME[name], 5, steps(5))
-    many = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), problem.arguments)
-    only_inputs = (*problem.arguments[:2], many[2], problem.arguments[3])
+    stacked = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), problem.arguments)
+    only_inputs = (*problem.arguments[:2], stacked[2], problem.arguments[3])
     for transform in (problem.gradients, problem.forward_mode, problem.hessian_vector):
-        for arguments, axes in ((many, 0), (only_inputs, (None, None, 0, None))):
+        for arguments, axes in ((stacked, 0), (only_inputs, (None, None, 0, None))):
             results = [
                 jax.jit(jax.vmap(transform(run), in_axes=axes))(*arguments)
                 for run in (problem.fast, problem.slow)
@@ -284,7 +284,7 @@ def test_inside_jax_checkpoint_and_scan():
 
 
 def test_bfloat16():
-    """Both engines round, each in its own places: the fast one is as near to float64."""
+    """Both engines round, at different places. The errors from float64 are of the same size."""
     case = BY_NAME["lstm"]
     cell = case.cell(jnp.bfloat16)
     xs = case.inputs(11, *BATCH, dtype=jnp.bfloat16)
@@ -311,7 +311,7 @@ def test_bfloat16():
 
 
 class Own(eqx_rnn.FactoredCell):
-    """Parameters in all three parts, one of them in two, and an array without gradient."""
+    """A cell with parameters in all parts, one parameter in two parts, and an integer array."""
 
     w: jax.Array
     u: jax.Array
@@ -331,7 +331,7 @@ class Own(eqx_rnn.FactoredCell):
         return self.Gates(inputs @ self.w, None)
 
     def project_hidden(self, carry):
-        h = jnp.tanh(self.scale * carry["h"])  # not even linear
+        h = jnp.tanh(self.scale * carry["h"])  # a projection that is not linear
         return self.Gates(h @ self.u, h[..., self.order])
 
     def update(self, carry, gates, *, key=None):
@@ -377,7 +377,7 @@ def test_a_users_own_cell():
 
 
 class Noisy(eqx_rnn.FactoredCell):
-    """Draws in the update; a carry with `None` in it; tokens for inputs."""
+    """A cell that draws in `update`, with a `None` in its carry, and tokens as inputs."""
 
     embedding: jax.Array
     w: jax.Array

@@ -61,8 +61,8 @@ def _is_one_task(rows: Any, weight: Any) -> bool:
     m, (k, n) = math.prod(rows.shape[:-1]), weight.shape
     if not is_known(m, k, n):
         return False
-    is_one = (m + n) * k < 82_000 and n >= 2 * k
-    return rows.dtype == jnp.float32 and is_one and m * n * k > 1_500_000
+    is_one_task = (m + n) * k < 82_000 and n >= 2 * k
+    return rows.dtype == jnp.float32 and is_one_task and m * n * k > 1_500_000
 
 
 def wants_weight_first(rows: Any, weight: Any, axis: int) -> bool:

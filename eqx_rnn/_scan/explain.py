@@ -36,7 +36,7 @@ def current_report() -> Iterator[list[str] | None]:
         _REPORT.reset(token)
 
 
-def line(cell: RNNCellBase, reason: str | None) -> str:
+def describe_run(cell: RNNCellBase, reason: str | None) -> str:
     """The line about a cell, with the reason why it runs by the plain scan, if it does."""
     if reason is None:
         return f"{_describe(cell)} runs on the factored engine."

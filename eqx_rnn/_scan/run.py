@@ -15,7 +15,7 @@ from . import plain
 from .align import align
 from .choose import choose, why_plain
 from .chunks import join, pieces
-from .explain import current_report, line
+from .explain import current_report, describe_run
 from .select import select
 from .skipped import find_substitute
 from .steps import Options, Steps
@@ -54,7 +54,7 @@ def scan(
         if report is not None:
             cell, carry, inputs, _, steps = align(*arrays)
             chosen = choose(reason, cell, carry, inputs, steps, options)
-            report.append(line(cell, chosen if isinstance(chosen, str) else None))
+            report.append(describe_run(cell, chosen if isinstance(chosen, str) else None))
     return results
 
 

@@ -30,13 +30,15 @@ class Parts(NamedTuple):
         """A cell's parameters and its constants."""
         leaves = jax.tree.leaves(eqx.filter(cell, eqx.is_array))
         pairs = list(zip(leaves, self.is_parameter, strict=True))
-        return [a for a, is_one in pairs if is_one], [a for a, is_one in pairs if not is_one]
+        parameters = [leaf for leaf, is_parameter in pairs if is_parameter]
+        return parameters, [leaf for leaf, is_parameter in pairs if not is_parameter]
 
     def put_together(self, weights: list[Array]) -> FactoredCell:
         """The cell with these arrays."""
         number = sum(self.is_parameter)
         parameters, constants = iter(weights[:number]), iter(weights[number:])
-        leaves = [next(parameters if is_one else constants) for is_one in self.is_parameter]
+        sources = (parameters if trained else constants for trained in self.is_parameter)
+        leaves = [next(source) for source in sources]
         return eqx.combine(self.tree.unflatten(leaves), self.static)
 
     def project_input(self, weights: list[Array], inputs: Array) -> PyTree[Array]:
