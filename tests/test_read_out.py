@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from cases import CELLS, WRAPPED
 from helpers import EXACT, assert_close
-from test_engine import OF_A_RUN
 
 import eqx_rnn
 from eqx_rnn import LSTMCarry, RecurrentDropout, Residual, StackedCell, Zoneout
 from eqx_rnn._scan import Steps
-from eqx_rnn._scan.factored import plan as _run
+from eqx_rnn._scan.factored.plan import Plan, plan
+from eqx_rnn._scan.steps import Options
 
 KEY = jax.random.key(1)
 INNER = {case.name: case for case in cases.INNER}
@@ -314,6 +314,6 @@ def test_the_engine_keeps_the_outputs_once(inner):
     case = INNER[inner]
     cell = Zoneout(case.cell(), 0.3)
     steps = Steps(None, None, jax.random.split(KEY, 11))
-    run = _run.Run(cell, case.carry(cell, 3), case.inputs(11, 3), steps, **OF_A_RUN)
-    assert run.applies
-    assert run.copies == [0]
+    planned = plan(cell, case.carry(cell, 3), case.inputs(11, 3), steps, Options())
+    assert isinstance(planned, Plan)
+    assert planned.repeats == [0]

@@ -1,4 +1,4 @@
-"""No value at a skipped step, and no carry that a reset replaces, reaches a gradient."""
+"""Values at skipped steps, and carries that a reset replaces, do not reach gradients."""
 
 import equinox as eqx
 import jax
@@ -14,7 +14,7 @@ NAN = float("nan")
 
 
 class Volatility(eqx_rnn.FactoredCell):
-    """s' = sqrt(w + a x^2 + b s^2): no derivative at 0, and it follows from s' alone."""
+    """s' = sqrt(w + a x^2 + b s^2). The derivative is infinite at 0, and follows from s' alone."""
 
     w: jax.Array
     a: jax.Array
@@ -36,7 +36,7 @@ class Volatility(eqx_rnn.FactoredCell):
 
 
 class Divides(Volatility):
-    """Singular where its inputs are 0, in the projection of the inputs."""
+    """The projection of the inputs is singular where the inputs are 0."""
 
     def project_input(self, inputs):
         return self.w / inputs + self.a
@@ -58,7 +58,7 @@ class Normalised(Volatility):
 
 
 class Plain(eqx_rnn.RNNCellBase):
-    """s' = log(w x s): neither 0 inputs nor a 0 carry has a derivative."""
+    """s' = log(w x s). There is no derivative where the inputs or the carry are 0."""
 
     w: jax.Array
     num_feature_dims = 1
@@ -80,7 +80,7 @@ RESETS = np.array([[0, 1, 1, 0, 0, 1, 1], [0, 0, 1, 0, 1, 0, 0], 7 * [1]], bool)
 
 
 def valid_steps_alone(cell, start, inputs, mask, reverse, resets=None, first=None):
-    """The sum of a loss over the valid steps: each row by itself, no other step computed."""
+    """The sum of a loss over the valid steps, row by row. No other step is computed."""
     total = 0.0
     for row in range(mask.shape[0]):
         carry = start[row]
@@ -158,7 +158,7 @@ def test_second_derivatives_and_vmap(cell):
 @pytest.mark.parametrize("options", [{}, {"checkpoint": 2}], ids=str)
 @pytest.mark.parametrize("cell", SINGULAR, ids=lambda cell: type(cell).__name__)
 def test_second_derivatives_where_a_nan_carry_is_held(cell, options):
-    """The forward pass of a derivative is differentiated once more, and holds the carry, too."""
+    """The forward pass that is kept for a derivative is differentiated again."""
     mask, resets = MASK.copy(), np.zeros(MASK.shape, bool)
     resets[0, 2] = True  # the first valid step of a row that starts from NaN
     inputs = jnp.where(mask[..., None], INPUTS, NAN)
@@ -250,7 +250,7 @@ def test_norms_without_eps_between_layers(time_major):
 
 
 def test_a_call_without_a_valid_step():
-    """The one case without a harmless step. Skipped steps are computed from zeros."""
+    """The one case without a valid step as a substitute. Skipped steps are computed from zeros."""
     cell = eqx_rnn.GRUCell(3, 4, dtype=jnp.float64, key=jax.random.key(0))
     start = jnp.full((2, 4), NAN)
     inputs = jnp.full((2, 5, 3), NAN)
@@ -266,7 +266,7 @@ def test_a_call_without_a_valid_step():
 
 @pytest.mark.parametrize("time_major", [False, True])
 def test_a_merge_that_is_singular_at_the_padding(time_major):
-    """Skipped steps are zeros in both directions: no derivative of this, and no zero."""
+    """The merge has no derivative at the zeros of skipped steps, and is not zero there."""
 
     class Merge(eqx.Module):
         scale: jax.Array

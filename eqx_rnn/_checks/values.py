@@ -11,8 +11,8 @@ from typing import Any, Literal, NoReturn, Union
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
+from .._kernels.tracers import Tracer
 from .messages import check_function, describe
 
 _SEQUENCES = (collections.abc.Sequence, tuple, list)

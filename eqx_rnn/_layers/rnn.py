@@ -12,7 +12,8 @@ from .._base.cells import RNNCellBase, carry_struct
 from .._base.hints import SampleInput
 from .._base.widths import cell_outputs, input_struct, try_outputs, wrapped_cell
 from .._checks.messages import as_array
-from .._scan import Steps
+from .._kernels.sharding import struct_of_steps
+from .._scan import Steps, explain
 from .base import CellLayer, CellOutputs, get_size
 from .run_cell import run_cell
 from .sequences import flip_sequences
@@ -210,6 +211,23 @@ class RNN(CellLayer, Generic[C]):
     @property
     def keeps_order(self) -> bool:
         return self.keep_order or not self.reverse
+
+    def explain(self, sample_input: Any) -> str:
+        """Says which engine runs the cell, and why if that is the plain scan, one step at a time.
+
+        The text has one line per cell that runs over time: several for a `SequentialCell`.
+
+        **Arguments:**
+
+        - `sample_input`: one time step of the inputs with its batch axes, as for
+            `initialize_carry`. Only its shape and dtype are read, so it may be a
+            `jax.ShapeDtypeStruct`.
+        """
+        carry_struct(self.cell, sample_input)  # raises errors that name `sample_input`
+        axis = 0 if self.time_major else sample_input.ndim - self.num_feature_dims
+        inputs = struct_of_steps(sample_input, 2, axis)
+        call = lambda rnn, inputs, key: rnn(inputs, key=key)
+        return explain(lambda: eqx.filter_eval_shape(call, self, inputs, jr.key(0)))
 
     @property
     def starts_at_end(self) -> bool:

@@ -8,10 +8,10 @@ import jax.lax as lax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from .._checks.messages import describe_tree
+from .._kernels.tracers import Tracer
 
 
 def as_rates(rates: PyTree[Any]) -> PyTree[Any]:

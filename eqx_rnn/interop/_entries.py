@@ -9,12 +9,12 @@ import jax
 import jax.nn.initializers as jinit
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, DTypeLike
 
 from .._base.cells import RNNCellBase
 from .._checks.messages import describe
 from .._functions.function import is_part, plain
+from .._kernels.tracers import Tracer
 
 # JAX's under a transformation, so `from_...` and `to_...` can be differentiated.
 Weights = np.ndarray | Array
