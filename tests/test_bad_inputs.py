@@ -266,7 +266,7 @@ BAD_INPUTS = {
     "time constants of other units": (
         lambda: eqx_rnn.CTRNNCell(3, 4, tau=jnp.full(3, 50.0), key=KEY),
         ValueError,
-        ["CTRNNCell: `tau`", "a number or 4 of them", "(3,)", "one a unit"],
+        ["CTRNNCell: `tau`", "a number or 4 of them", "(3,)", "one per unit"],
     ),
     "an unknown state": (
         lambda: eqx_rnn.CTRNNCell(3, 4, state="voltage", key=KEY),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._functions.function import is_function
-from .affine import along
+from .._kernels.products import along
 
 
 def activate(

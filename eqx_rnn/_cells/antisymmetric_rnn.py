@@ -6,10 +6,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
 from .._checks.options import check_number
-from .._kernels.products import project
-from .affine import affine
-from .base import GatedCell, GatedCellOptions, Hidden, HiddenCell
-from .gates import Gate, Part
+from .._kernels.products import affine, project
+from .base import Gate, GatedCell, GatedCellOptions, Hidden, HiddenCell, Part, VectorCell
 
 
 class AntisymmetricRNNGates(NamedTuple):
@@ -19,7 +17,7 @@ class AntisymmetricRNNGates(NamedTuple):
     n: Gate
 
 
-class AntisymmetricRNNCell(HiddenCell, GatedCell, FactoredCell):
+class AntisymmetricRNNCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
     """AntisymmetricRNN: an Euler step of a differential equation that neither grows nor forgets.
 
         A = W_hh - W_hh^T - gamma I

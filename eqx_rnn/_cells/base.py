@@ -1,9 +1,9 @@
 """What the cells of this library share: options, sizes, the first carry and `repr`.
 
-The bases of a cell say what it is made of: its carry (`HiddenCell`, `MemoryCell`), its features
-(`VectorCell`, `GatedCell`, `ConvCell`) and its contract (`FactoredCell`).
+The bases of a cell say what it is made of: its carry (`HiddenCell`, `MemoryCell`), its gates
+(`GatedCell`), its features (`VectorCell`, `ConvCell`) and its contract (`FactoredCell`).
 
-    class GRUCell(HiddenCell, GatedCell, FactoredCell): ...
+    class GRUCell(HiddenCell, GatedCell, VectorCell, FactoredCell): ...
 
 A class is either abstract or final, as Equinox recommends: every method is implemented once, and
 `__init__` belongs to the final class. There are two exceptions. The common options are fields of
@@ -18,17 +18,20 @@ import equinox as eqx
 import jax.nn
 import jax.nn.initializers as jinit
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
+from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
 
 from .._base.cells import RNNCellBase
 from .._checks.messages import as_dtype, check_inputs
-from .._checks.options import check_sizes, require_key
+from .._checks.options import check_names, check_sizes, require_key
 from .._functions.function import as_function
 from ..initializers import Initializer, draw_carry
 from .draw import Draw
 from .show import document, show
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
+# In named tuples of gates, which have no `self`. A `Part` is `None` in one of two that are added.
+Gate = Float[Array, "*batch hidden_size"]
+Part = PyTree[Float[Array, "*batch features"]]
 
 
 class CellOptions(TypedDict, total=False):
@@ -79,7 +82,6 @@ class AbstractCell(RNNCellBase):
     _defaults: ClassVar[dict[str, Any]] = {
         "use_bias": True,
         "activation": jnp.tanh,
-        "gate_activation": jax.nn.sigmoid,
         "weight_init": jinit.lecun_normal(),
         "recurrent_weight_init": jinit.orthogonal(),
         "bias_init": jinit.zeros,
@@ -111,12 +113,15 @@ class AbstractCell(RNNCellBase):
         **sizes: int | None,
     ) -> Draw:
         """Checks the common options and further sizes, sets fields, and returns a `Draw`."""
-        owner, values = type(self).__name__, {"key": None, **self._defaults, **options}
+        owner, values = type(self).__name__, {"key": None, **self._defaults}
+        check_names(owner, options, values)
         check_sizes(owner, input_size=input_size, hidden_size=hidden_size, **sizes)
+        values |= options
         require_key(owner, values["key"])
         self.input_size = input_size
         self.hidden_size = hidden_size
-        for name in values.keys() & type(self).__dataclass_fields__.keys():
+        fields = type(self).__dataclass_fields__.keys() - vars(self).keys()
+        for name in values.keys() & fields:
             setattr(self, name, values[name])
         dtype = values["dtype"]
         dtype = jnp.result_type(float) if dtype is None else as_dtype(owner, dtype)
@@ -185,8 +190,8 @@ class VectorCell(AbstractCell):
         return ()
 
 
-class GatedCell(VectorCell):
-    """A `VectorCell` with gates. It has one more argument:
+class GatedCell(AbstractCell, gate_activation=jax.nn.sigmoid):
+    """A cell with gates. It has one more argument:
 
     - `gate_activation`: the function of the gates, of the same kind as `activation`.
     """

@@ -1,6 +1,6 @@
 """What convolutional cells share: their options, and the space of their state."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +11,7 @@ from .._checks.errors import fault
 from .._checks.messages import check_inputs
 from .._checks.spatial import Padding, check_padding, kernel_shape, per_axis
 from .._kernels.products import convolve
-from .base import AbstractCell, GatedCellOptions
+from .base import GatedCell, GatedCellOptions
 from .draw import Draw
 
 Hidden = Float[Array, "*batch_and_new_space {self.hidden_size}"]
@@ -26,7 +26,7 @@ class ConvCellOptions(GatedCellOptions, total=False):
     dilation: int | Sequence[int]
 
 
-class ConvCell(AbstractCell, num_spatial_dims=None, strides=1, padding="SAME", dilation=1):
+class ConvCell(GatedCell, num_spatial_dims=None, strides=1, padding="SAME", dilation=1):
     """A cell with gates whose inputs are images or volumes, channels last. It has more arguments:
 
     - `kernel_size`: the size of both kernels, one number per spatial axis. A single integer is the
@@ -35,7 +35,6 @@ class ConvCell(AbstractCell, num_spatial_dims=None, strides=1, padding="SAME", d
     - `strides`, `dilation`: of the input convolution, an integer or one per spatial axis.
     - `padding`: of the input convolution: `"SAME"`, `"VALID"` or one pair `(before, after)` per
         spatial axis.
-    - `gate_activation`: the function of the gates, of the same kind as `activation`.
 
     The state has the space that the input convolution leaves. The recurrent convolution keeps it:
     stride 1, padding "SAME", no dilation.
@@ -45,7 +44,6 @@ class ConvCell(AbstractCell, num_spatial_dims=None, strides=1, padding="SAME", d
     strides: tuple[int, ...] = eqx.field(static=True)
     padding: str | tuple[tuple[int, int], ...] = eqx.field(static=True)
     dilation: tuple[int, ...] = eqx.field(static=True)
-    gate_activation: eqx.AbstractVar[Callable]
     weight_ih: eqx.AbstractVar[Array]
 
     def _setup_conv(

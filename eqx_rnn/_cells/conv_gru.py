@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._kernels.products import convolve
-from .affine import add_bias
+from .._kernels.products import add_bias, convolve
 from .base import HiddenCell
 from .conv import ConvCell, ConvCellOptions, Hidden
 from .gates import GRUGates

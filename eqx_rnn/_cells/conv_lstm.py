@@ -4,9 +4,8 @@ from typing import Any, Unpack
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._kernels.products import convolve
+from .._kernels.products import add_bias, convolve
 from .activations import activate
-from .affine import add_bias
 from .base import MemoryCell
 from .carry import LSTMCarry
 from .conv import ConvCell, ConvCellOptions, Hidden

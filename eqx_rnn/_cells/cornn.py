@@ -5,10 +5,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
 from .._checks.options import check_number
-from .._kernels.products import project
-from .affine import affine
-from .base import CellOptions, Hidden, MemoryCell, VectorCell
-from .gates import Gate
+from .._kernels.products import affine, project
+from .base import CellOptions, Gate, Hidden, MemoryCell, VectorCell
 
 
 class CoRNNCarry(NamedTuple):

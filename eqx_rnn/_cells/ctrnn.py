@@ -9,8 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
 from .._checks.options import check_number, check_time_constants
-from .._kernels.products import project
-from .affine import affine, along
+from .._kernels.products import affine, along, project
 from .base import CellOptions, Hidden, StateCell, VectorCell
 
 

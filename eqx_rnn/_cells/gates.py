@@ -1,11 +1,6 @@
-"""Gates that are named tuples. A `Part` is `None` in one of the two tuples that are added."""
-
 from typing import NamedTuple
 
-from jaxtyping import Array, Float, PyTree
-
-Gate = Float[Array, "*batch hidden_size"]
-Part = PyTree[Float[Array, "*batch features"]]
+from .base import Gate, Part
 
 
 class GRUGates(NamedTuple):

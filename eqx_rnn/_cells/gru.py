@@ -5,13 +5,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._kernels.products import project
-from .affine import add_bias, affine
-from .base import GatedCell, GatedCellOptions, Hidden, HiddenCell
+from .._kernels.products import add_bias, affine, project
+from .base import GatedCell, GatedCellOptions, Hidden, HiddenCell, VectorCell
 from .gates import GRUGates
 
 
-class GRUCell(HiddenCell, GatedCell, FactoredCell):
+class GRUCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
     """Gated recurrent unit.
 
         r = sigmoid(W_ir x + b_r + W_hr h)                  reset gate

@@ -5,7 +5,7 @@ import jax.nn.initializers as jinit
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .affine import affine, along
+from .._kernels.products import affine, along
 from .base import CellOptions, Hidden, HiddenCell, VectorCell
 
 

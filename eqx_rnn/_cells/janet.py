@@ -5,11 +5,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._kernels.products import project
+from .._kernels.products import affine, project
 from ..initializers import Initializer
-from .affine import affine
-from .base import GatedCell, GatedCellOptions, Hidden, HiddenCell
-from .gates import Gate
+from .base import Gate, GatedCell, GatedCellOptions, Hidden, HiddenCell, VectorCell
 
 
 class JANETGates(NamedTuple):
@@ -19,7 +17,7 @@ class JANETGates(NamedTuple):
     n: Gate
 
 
-class JANETCell(HiddenCell, GatedCell, FactoredCell):
+class JANETCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
     """Just another network: an LSTM that has only the forget gate.
 
         s = W_is x + b_s + W_hs h                                 forget gate

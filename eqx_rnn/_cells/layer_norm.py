@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._dtypes import widest
+from .._kernels.products import along
 from ..initializers import Initializer
-from .affine import along
 from .base import GatedCell, GatedCellOptions
 
 

@@ -4,11 +4,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._kernels.products import project
+from .._kernels.products import add_bias, project
 from .activations import activate
-from .affine import add_bias
-from .base import Hidden, HiddenCell
-from .gates import Part
+from .base import Hidden, HiddenCell, Part, VectorCell
 from .layer_norm import LayerNormCell, LayerNormOptions, normalize
 
 
@@ -21,7 +19,7 @@ class LayerNormGRUGates(NamedTuple):
     n_h: Part
 
 
-class LayerNormGRUCell(HiddenCell, LayerNormCell, FactoredCell):
+class LayerNormGRUCell(HiddenCell, LayerNormCell, VectorCell, FactoredCell):
     """Gated recurrent unit with layer normalisation.
 
         r, z = sigmoid(s_ih LN(W_ih x) + s_hh LN(W_hh h) + b)                   both gates

@@ -3,12 +3,10 @@ from typing import Any, NamedTuple, Unpack
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._kernels.products import project
+from .._kernels.products import add_bias, project
 from .activations import activate
-from .affine import add_bias
-from .base import Hidden, MemoryCell
+from .base import Hidden, MemoryCell, Part, VectorCell
 from .carry import LSTMCarry
-from .gates import Part
 from .layer_norm import LayerNormCell, LayerNormOptions, normalize
 
 
@@ -19,7 +17,7 @@ class LayerNormLSTMGates(NamedTuple):
     h: Part
 
 
-class LayerNormLSTMCell(MemoryCell, LayerNormCell, FactoredCell):
+class LayerNormLSTMCell(MemoryCell, LayerNormCell, VectorCell, FactoredCell):
     """Long short-term memory with layer normalisation.
 
         i, f, g, o = s_ih LN(W_ih x) + s_hh LN(W_hh h) + b

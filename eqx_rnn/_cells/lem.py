@@ -6,10 +6,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
 from .._checks.options import check_number
-from .._kernels.products import project
-from .affine import affine
-from .base import GatedCell, GatedCellOptions, Hidden, MemoryCell
-from .gates import Gate, Part
+from .._kernels.products import affine, project
+from .base import Gate, GatedCell, GatedCellOptions, Hidden, MemoryCell, Part, VectorCell
 
 
 class LEMCarry(NamedTuple):
@@ -28,7 +26,7 @@ class LEMGates(NamedTuple):
     y: Part
 
 
-class LEMCell(MemoryCell, GatedCell, FactoredCell):
+class LEMCell(MemoryCell, GatedCell, VectorCell, FactoredCell):
     """Long expressive memory: two states, each with its own learned time steps.
 
         s = dt sigmoid(W_is x + b_s + W_hs y)                   time step of z

@@ -4,17 +4,16 @@ import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._kernels.products import project
+from .._kernels.products import affine, project
 from .activations import activate
-from .affine import affine
-from .base import GatedCell, GatedCellOptions
+from .base import GatedCell, GatedCellOptions, VectorCell
 from .carry import LSTMCarry
 
 Gates = Float[Array, "*batch 4*{self.hidden_size}"]
 Output = Float[Array, "*batch {self.output_size}"]
 
 
-class LSTMCell(GatedCell, FactoredCell):
+class LSTMCell(GatedCell, VectorCell, FactoredCell):
     """Long short-term memory, with forget gate.
 
         i = sigmoid(W_ii x + b_i + W_hi h)         input gate

@@ -5,10 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._kernels.products import project
-from .affine import add_bias, affine
-from .base import GatedCell, GatedCellOptions, Hidden, HiddenCell
-from .gates import Gate, Part
+from .._kernels.products import add_bias, affine, project
+from .base import Gate, GatedCell, GatedCellOptions, Hidden, HiddenCell, Part, VectorCell
 
 
 class MGUGates(NamedTuple):
@@ -19,7 +17,7 @@ class MGUGates(NamedTuple):
     n_h: Part
 
 
-class MGUCell(HiddenCell, GatedCell, FactoredCell):
+class MGUCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
     """Minimal gated unit: a GRU whose one gate both resets and updates.
 
         f = sigmoid(W_if x + b_f + W_hf h)                  forget gate

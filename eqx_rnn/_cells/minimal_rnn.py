@@ -4,10 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._kernels.products import project
-from .affine import affine
-from .base import GatedCell, GatedCellOptions, Hidden, HiddenCell
-from .gates import Gate, Part
+from .._kernels.products import affine, project
+from .base import Gate, GatedCell, GatedCellOptions, Hidden, HiddenCell, Part, VectorCell
 
 
 class MinimalRNNGates(NamedTuple):
@@ -17,7 +15,7 @@ class MinimalRNNGates(NamedTuple):
     z: Part
 
 
-class MinimalRNNCell(HiddenCell, GatedCell, FactoredCell):
+class MinimalRNNCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
     """MinimalRNN: embeds the input in the space of the state, where one gate mixes the two.
 
         z = tanh(W_ih x + b_z)                              embedded input

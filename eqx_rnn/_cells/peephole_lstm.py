@@ -5,12 +5,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._kernels.products import project
+from .._kernels.products import affine, along, project
 from ..initializers import Initializer
-from .affine import affine, along
-from .base import GatedCell, GatedCellOptions, Hidden, MemoryCell
+from .base import Gate, GatedCell, GatedCellOptions, Hidden, MemoryCell, VectorCell
 from .carry import LSTMCarry
-from .gates import Gate
 
 
 class PeepholeLSTMGates(NamedTuple):
@@ -22,7 +20,7 @@ class PeepholeLSTMGates(NamedTuple):
     o: Gate
 
 
-class PeepholeLSTMCell(MemoryCell, GatedCell, FactoredCell):
+class PeepholeLSTMCell(MemoryCell, GatedCell, VectorCell, FactoredCell):
     """Long short-term memory whose gates see the memory.
 
         i = sigmoid(W_ii x + b_i + W_hi h + p_i c)         input gate

@@ -4,8 +4,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._kernels.products import project
-from .affine import affine
+from .._kernels.products import affine, project
 from .base import CellOptions, Hidden, HiddenCell, VectorCell
 
 

@@ -8,12 +8,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
 from .._checks.options import check_heads
-from .affine import affine
-from .base import GatedCell, GatedCellOptions, Hidden, MemoryCell
+from .._kernels.products import affine
+from .base import GatedCell, GatedCellOptions, Hidden, MemoryCell, VectorCell
 from .slstm_state import SLSTMCarry, SLSTMGates, SLSTMMemory
 
 
-class SLSTMCell(MemoryCell, GatedCell, FactoredCell):
+class SLSTMCell(MemoryCell, GatedCell, VectorCell, FactoredCell):
     """sLSTM of the xLSTM family: an LSTM with exponential gates, normalised, in heads.
 
         i = exp(W_ii x + b_i + W_hi h)              input gate

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .gates import Gate
+from .base import Gate
 
 
 class SLSTMMemory(NamedTuple):

@@ -3,15 +3,14 @@ from typing import Unpack
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
-from .._kernels.products import project
+from .._kernels.products import affine, project
 from .activations import activate
-from .affine import affine
-from .base import GatedCell, GatedCellOptions, Hidden, HiddenCell
+from .base import GatedCell, GatedCellOptions, Hidden, HiddenCell, VectorCell
 
 Gates = Float[Array, "*batch 2*{self.hidden_size}"]
 
 
-class UGRNNCell(HiddenCell, GatedCell, FactoredCell):
+class UGRNNCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
     """Update-gate network: a highway between the old state and a simple recurrent network.
 
         g = sigmoid(W_ig x + b_g + W_hg h)         update gate

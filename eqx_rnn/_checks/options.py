@@ -1,11 +1,23 @@
 """Checks of the options of new cells and layers."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array
+
+
+def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Checks that options have the names of arguments."""
+    for name in given:
+        if name not in known:
+            listed = ", ".join(f"`{name}`" for name in known)
+            raise TypeError(
+                f"{owner}: got an unexpected argument `{name}`. The options of every such cell are "
+                f"{listed}."
+            )
 
 
 def check_sizes(owner: str, **sizes: int | None) -> None:

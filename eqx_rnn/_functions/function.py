@@ -15,8 +15,8 @@ from .same import digest, same
 class Function:
     """A function as a PyTree without leaves, so that the leaves of a cell are arrays only.
 
-    It is called as the function is, which is its `__wrapped__`. Two are equal if their functions
-    compute the same (see `same`). A plain function is compared as if it were wrapped.
+    Calling it calls the function, which is its `__wrapped__`. Two are equal if their functions
+    compute the same (see `same`). A plain function compares like a wrapped one.
     """
 
     __wrapped__: Callable
@@ -62,18 +62,18 @@ class Name(str):
 
 
 def as_function(value: Callable, names: Collection[str] = ()) -> Any:
-    """The converter of a field that holds a function, for the cells here and for your own.
+    """The converter of a field that holds a function, in the cells of this library and in yours.
 
         activation: Callable = eqx.field(converter=eqx_rnn.as_function)
 
     A function becomes static: a PyTree without leaves. It can be copied and pickled with the
     cell, and two cells with equal functions have equal structures. An `eqx.Module` with arrays or
-    numbers in it, such as `eqx.nn.PReLU()`, stays as it is: a part of the cell, and trained.
+    numbers in it, such as `eqx.nn.PReLU()`, stays a part of the cell and is trained.
 
     **Arguments:**
 
     - `value`: the function or module.
-    - `names`: strings that `value` may be as well. They become static, too.
+    - `names`: strings that are allowed as well. They become static, too.
 
     **Raises:** `TypeError` for anything else.
     """
@@ -88,7 +88,7 @@ def as_function(value: Callable, names: Collection[str] = ()) -> Any:
 
 
 def is_part(value: Any) -> bool:
-    """Whether this is a module with arrays or numbers in it, which `as_function` leaves alone."""
+    """Whether this is a module with arrays or numbers in it, which `as_function` keeps as it is."""
     return isinstance(value, eqx.Module) and any(map(eqx.is_array_like, jax.tree.leaves(value)))
 
 

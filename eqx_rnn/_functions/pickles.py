@@ -1,8 +1,8 @@
 """Pickles of functions.
 
-Python pickles a plain function by its name in its module. This module does so for more functions:
-functions under `jax.jit` or `jax.custom_jvp`, partial functions, and initialisers that a function
-makes. Public names come first, so that a pickle survives a move of files in JAX as well.
+Python pickles a plain function by its name in its module. This module extends that to functions
+under `jax.jit` or `jax.custom_jvp`, to partial functions, and to initialisers that a function
+makes. Public names come first, so a pickle stays readable when JAX moves files.
 """
 
 import functools
@@ -22,7 +22,7 @@ PUBLIC = ("jax.nn", "jax.nn.initializers", "jax.numpy", "jax.lax", "eqx_rnn")
 
 
 class _Call:
-    """Stands for an object that a call makes again: what `__reduce__` returns."""
+    """A stand-in for an object that a call makes again. It holds the result of `__reduce__`."""
 
     def __init__(self, *reduced: Any):
         self.reduced = reduced
@@ -34,8 +34,8 @@ class _Call:
 def portable(function: Any) -> Any:
     """`function`, or an object that is pickled in its place and is loaded as the function.
 
-    A pickler that copies functions copies the functions of `__main__`, which another process cannot
-    import.
+    A pickler that can copy functions copies those of `__main__`, because another process cannot
+    import them.
     """
     copied, name = _pickler_copies(), _import_name(function)
     if name is not None and not (copied and name.startswith("__main__:")):
@@ -67,7 +67,7 @@ def _by_name(name: str) -> _Call:
 
 
 def _import_name(function: Any) -> str | None:
-    """`"module:qualified.name"` if that gives this very object."""
+    """`"module:qualified.name"` if it leads to this object."""
     name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
     for module in (*PUBLIC, getattr(function, "__module__", None)):
         if _find(module, name) is function:
@@ -99,13 +99,13 @@ def _made_again(function: Any) -> _Call | None:
             args.apply_defaults()
             if not args.kwargs and same(make(*args.args), function):
                 return _Call(operator.call, (_by_name(f"{module}:{name}"), *args.args))
-        except Exception:  # not such a function
+        except Exception:  # no call of this function makes it
             continue
     return None
 
 
 def _pickler_copies() -> bool:
-    """Whether the pickler at work is another one than Python's, such as `cloudpickle`'s."""
+    """Whether the active pickler is not Python's, but for example `cloudpickle`'s."""
     frame = sys._getframe()
     while frame is not None:
         if frame.f_code.co_name == "dump":

@@ -24,11 +24,12 @@ MISSING = object()
 def same(a: Any, b: Any, seen: set[tuple[int, int]] | None = None) -> bool:
     """Whether two functions, or two values that functions refer to, are interchangeable.
 
-    Functions are if their code, defaults, closure values and the globals that they read are. What
-    has another type or dtype differs, and so do 0.0 and -0.0; NaN equals NaN. A traced array
-    equals itself only.
+    Functions are interchangeable if their code, defaults, closure values and the globals that they
+    read are. Values of different types or dtypes differ, and so do 0.0 and -0.0. NaN equals NaN. A
+    traced array equals only itself.
 
-    `seen` has the pairs of functions that are being compared; a function may refer to itself.
+    `seen` has the pairs of functions that are being compared, because a function may refer to
+    itself.
     """
     if a is b:
         return True
@@ -58,12 +59,12 @@ def same(a: Any, b: Any, seen: set[tuple[int, int]] | None = None) -> bool:
             (a_leaves, a_tree), (b_leaves, b_tree) = jax.tree.flatten(a), jax.tree.flatten(b)
             return a_tree == b_tree and _all_same(a_leaves, b_leaves, seen)
         return bool(a == b)
-    except Exception:  # of a foreign `__eq__`, say; what cannot be compared differs
+    except Exception:  # for example of a foreign `__eq__`: values that cannot be compared differ
         return False
 
 
 def digest(function: Any) -> int:
-    """A hash: equal for functions that are the same. Reads code, and no values."""
+    """A hash, equal for functions that are the same. It depends on code only, not on values."""
     if isinstance(function, types.FunctionType):
         return hash((function.__code__.co_code, function.__code__.co_names))
     try:
@@ -79,12 +80,12 @@ def _all_same(a: Any, b: Any, seen: set[tuple[int, int]]) -> bool:
 
 
 def _parts(function: Any) -> tuple:
-    """What an object around a function is made of, the function first."""
+    """The parts of an object around a function, the function first."""
     if isinstance(function, functools.partial):
         return function.func, function.args, function.keywords
     if isinstance(function, types.MethodType):
         return function.__func__, function.__self__
-    if isinstance(function, weakref.ref):  # in what jaxtyping makes of a function
+    if isinstance(function, weakref.ref):  # in functions that jaxtyping has wrapped
         return (function(),)
     if isinstance(function, JITTED):
         # Not its `__wrapped__`, which a jitted function loses when it is pickled.
@@ -95,7 +96,7 @@ def _parts(function: Any) -> tuple:
 
 
 def _plain_code(code: types.CodeType) -> types.CodeType:
-    """Code without its place and name. Python's `==` on it tells 1 from 1.0 and from True."""
+    """Code without its place and name. Python's `==` on it distinguishes 1, 1.0 and True."""
     consts = (_plain_code(c) if isinstance(c, types.CodeType) else c for c in code.co_consts)
     return code.replace(
         co_consts=tuple(consts),
@@ -118,7 +119,7 @@ def _references(function: types.FunctionType, with_globals: bool) -> list[Any]:
 def _contents(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # empty: a function that refers to what is not assigned yet
+    except ValueError:  # empty: the function refers to a variable that is not assigned yet
         return MISSING
 
 
@@ -134,7 +135,7 @@ def _is_node(value: Any) -> bool:
 
 
 def _same_arrays(a: Any, b: Any) -> bool:
-    """Of one dtype and shape, with the same numbers."""
+    """Whether arrays have the same dtype, shape and numbers."""
     traits = lambda x: (getattr(x, "weak_type", None), getattr(x, "dtype", None), np.shape(x))
     if traits(a) != traits(b):
         return False

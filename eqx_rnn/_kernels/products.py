@@ -1,4 +1,7 @@
-"""Products of arrays with a weight, and convolutions with a kernel."""
+"""Products with a weight, convolutions, and vectors of weights on batches of any rank.
+
+Vectors are broadcast explicitly, for `jax_numpy_rank_promotion="raise"`.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +16,27 @@ from .._dtypes import widest
 def project(weight: Float[Array, "out in"], x: Float[Array, "*any in"]) -> Float[Array, "*any out"]:
     """`x @ weight.T`: the last axis of `x` times a weight that is stored as `(out, in)`."""
     return x @ weight.T
+
+
+def along(vector: Float[Array, "*features"], batch: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A vector (or a scalar) with as many axes as `batch`, to combine it with the last one."""
+    return lax.expand_dims(vector, range(batch.ndim - vector.ndim)) if vector.ndim else vector
+
+
+def add_bias(
+    gates: Float[Array, "... rows"], bias: Float[Array, " rows"] | None
+) -> Float[Array, "... rows"]:
+    """Adds a bias, unless it is `None`."""
+    return gates if bias is None else gates + along(bias, gates)
+
+
+def affine(
+    weight: Float[Array, "rows columns"],
+    inputs: Float[Array, "*batch columns"],
+    bias: Float[Array, " rows"] | None,
+) -> Float[Array, "*batch rows"]:
+    """`W x + b` for each `x` of the batch, or `W x` if `b` is `None`."""
+    return add_bias(project(weight, inputs), bias)
 
 
 def convolve(
