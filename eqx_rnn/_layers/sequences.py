@@ -46,8 +46,8 @@ def flip_sequences(
         if num_batch_dims is None and not time_major:
             raise ValueError(
                 "flip_sequences: `num_batch_dims` must be given, because without `seq_lengths` "
-                "the time axis is unknown. Pass for example `num_batch_dims=1` for (batch, time, "
-                "features)."
+                "it is unknown which axis is time. Pass for example `num_batch_dims=1` for (batch, "
+                "time, features)."
             )
         time_axis = 0 if time_major or num_batch_dims is None else num_batch_dims
         if not 0 <= time_axis < inputs.ndim:
