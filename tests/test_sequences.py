@@ -42,9 +42,9 @@ def test_last_valid(name, features):
     major = {key: value.T if key == "mask" else value for key, value in options.items()}
     steps = jnp.moveaxis(outputs, 1, 0)
     np.testing.assert_array_equal(last_valid(steps, time_major=True, **major), expected)
-    jitted = jax.jit(lambda y, told: last_valid(y, **told))
+    jitted = jax.jit(lambda y, options: last_valid(y, **options))
     np.testing.assert_array_equal(jitted(outputs, options), expected)
-    single = jax.vmap(lambda y, told: last_valid(y, **told))
+    single = jax.vmap(lambda y, options: last_valid(y, **options))
     np.testing.assert_array_equal(single(outputs, options), expected)
 
 

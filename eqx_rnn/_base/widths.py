@@ -1,6 +1,7 @@
-"""How wide inputs and outputs are, and whether cells fit on each other, before any input is seen.
+"""The widths of inputs and outputs, and whether parts fit on each other, before any input is seen.
 
-Only fields of our own classes tell: fields of users' classes may mean anything.
+Only the fields of this package's classes are read, because fields of users' classes may mean
+anything.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,12 +34,12 @@ def wrapped_cell(cell: Any) -> Any:
 
 
 def is_known(cell: Any) -> bool:
-    """Whether all these are of our classes. A cell of a user may embed its inputs first."""
+    """Whether all these cells are of this package. A user's cell may embed its inputs first."""
     return all(is_ours(type(inner)) for inner in first_cells(cell))
 
 
 def features(cell: Any, size: Any) -> jax.ShapeDtypeStruct | None:
-    """Features of the cell's number of axes, without batch axes; `None` if the size is unknown."""
+    """One step of features with a last axis of `size`, without batch axes; `None` if unknown."""
     if not isinstance(size, int) or cell.num_feature_dims < 1:
         return None
     space = (cell.num_feature_dims - 1) * (_SPACE,)
@@ -52,7 +53,7 @@ def input_struct(cell: Any) -> jax.ShapeDtypeStruct | None:
 
 
 def cell_outputs(cell: Any, sample: Any) -> Any:
-    """One step of a cell's outputs. Our own cells know their width; others are traced."""
+    """One step of a cell's outputs. Cells of this package know their width; others are traced."""
     last = cell
     while is_ours(type(last)) and (has_field(last, "cells") or has_field(last, "cell")):
         last = last.cells[-1] if has_field(last, "cells") else last.cell
@@ -68,7 +69,7 @@ def try_outputs(part: Any, sample: Any, outputs_of: Callable[[Any, Any], Any]) -
         return None
     try:
         outputs = outputs_of(part, sample)
-    except Exception:  # cells of users may need more than a shape; an ensemble needs `vmap`
+    except Exception:  # a user's cell may need more than a shape; an ensemble needs `vmap`
         return None
     return outputs if isinstance(outputs, jax.ShapeDtypeStruct) else None
 

@@ -21,10 +21,10 @@ CellOutputs = Callable[[Any, Any], Any]
 
 
 class CellLayer(AbstractLayer):
-    """A layer that runs cells, so that their widths are its widths.
+    """A layer that runs cells. It handles skipped steps and episodes, and its widths are known.
 
-    It handles skipped steps and episodes by itself. The class may have a subclass of a user that
-    changes inputs or outputs: `first_cell` and `outputs_of` take that into account.
+    A user may subclass `RNN` and change its inputs or outputs, so the widths of such a class are
+    unknown: see `first_cell` and `known_outputs` below.
     """
 
     @property
@@ -55,23 +55,23 @@ class CellLayer(AbstractLayer):
     @property
     @abc.abstractmethod
     def first_cell(self) -> RNNCellBase | None:
-        """The cell that reads the inputs; `None` if they may be changed before."""
+        """The cell that reads the inputs; `None` if unknown."""
 
     @abc.abstractmethod
     def step_struct(self, sample_input: Any, of_cell: CellOutputs) -> PyTree[Any]:
-        """One step of the outputs, from one step of the inputs: shapes and dtypes.
+        """Shapes and dtypes of one step of the outputs, from those of one step of the inputs.
 
-        `of_cell` returns the same of a cell: `output_struct` by a trace, or `cell_outputs`, which
-        knows widths only.
+        `of_cell` returns the same for a cell: `output_struct` traces a step, and `cell_outputs`
+        knows the width only.
         """
 
     @abc.abstractmethod
     def as_step(self, name: str) -> RNNCellBase:
-        """The cell that computes one step of this layer, which errors call `name`."""
+        """The cell that computes one step of this layer. Errors call the layer `name`."""
 
 
 def get_size(layer: CellLayer, name: str, struct: jax.ShapeDtypeStruct | None) -> int:
-    """The last axis of one step. The error is that of an attribute that does not exist."""
+    """The size of the last axis of one step, for the attribute `name`."""
     if struct is None:
         raise AttributeError(
             f"{type(layer).__name__} has no `{name}`, because a cell inside does not have it"
@@ -80,12 +80,12 @@ def get_size(layer: CellLayer, name: str, struct: jax.ShapeDtypeStruct | None) -
 
 
 def first_cell(layer: AbstractLayer) -> RNNCellBase | None:
-    """The cell that reads the inputs of a layer; `None` if the class of a user may change them."""
+    """The cell that reads the inputs of a layer; `None` if a user wrote the layer's class."""
     return layer.first_cell if isinstance(layer, CellLayer) and is_ours(type(layer)) else None
 
 
 def known_outputs(layer: AbstractLayer, sample_input: Any) -> PyTree[Any]:
-    """One step of the outputs of a layer with their width; `None` if a user may change them."""
+    """One step of a layer's outputs, with their width; `None` if a user wrote its class."""
     if isinstance(layer, CellLayer) and is_ours(type(layer)):
         return layer.step_struct(sample_input, cell_outputs)
     return None
@@ -94,7 +94,7 @@ def known_outputs(layer: AbstractLayer, sample_input: Any) -> PyTree[Any]:
 def outputs_of(
     layer: AbstractLayer, sample_input: Any, of_cell: CellOutputs = output_struct
 ) -> PyTree[Any]:
-    """One step of the outputs of a layer. That of a user is traced over a sequence of one step."""
+    """One step of a layer's outputs. A class that a user wrote is traced over one step."""
     if isinstance(layer, CellLayer) and is_ours(type(layer)):
         return layer.step_struct(sample_input, of_cell)
     shape = tuple(sample_input.shape)
@@ -128,7 +128,7 @@ def run_layer(
     result = layer(inputs, resets=resets, **options)
     if type(result) is not tuple or len(result) != 2:
         raise TypeError(
-            f"Stacked: `{name}` must return the pair (carry, outputs) if `return_carry` is set, "
+            f"Stacked: `{name}` must return the pair (carry, outputs) with `return_carry=True`, "
             f"got {describe_tree(result)} from {type(layer).__name__}. A layer without state "
             "returns `((), outputs)`."
         )

@@ -1,4 +1,4 @@
-"""What stands between the layers of a stack: norms, dropout and residual connections."""
+"""Norms, dropout and residual connections between the layers of a stack."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ def check_residual(k: int, outputs: Any, inputs: Any) -> None:
 
 
 def step_samples(stacked: Any, sample_input: Any, of_cell: CellOutputs) -> Iterator[Any]:
-    """One step of the inputs of each layer, then one of the outputs: shapes and dtypes."""
+    """Shapes and dtypes of one step of the inputs of each layer, then of the outputs."""
     outputs = sample_input
     for k, layer in enumerate(stacked.layers):
         below = outputs

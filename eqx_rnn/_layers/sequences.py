@@ -17,8 +17,8 @@ from .valid_steps import as_lengths, leading_axes, valid_steps
 
 @guard
 def flip_sequences(
-    inputs: Any,
-    seq_lengths: Any = None,
+    inputs: ArrayLike,
+    seq_lengths: ArrayLike | None = None,
     *,
     num_batch_dims: int | None = None,
     time_major: bool = False,
@@ -26,7 +26,7 @@ def flip_sequences(
 ) -> Array:
     """Reverses sequences in time; with `seq_lengths`, each within its length.
 
-    The padding stays where it is, at the end. With lengths 1, 2, 3:
+    The padding stays at the end. With lengths 1, 2, 3:
 
         [[a, -, -],         [[a, -, -],
          [b, c, -],   ->     [c, b, -],
@@ -36,8 +36,8 @@ def flip_sequences(
 
     - `inputs`: `(*batch, time, *features)`, or `(time, *batch, *features)` if `time_major`.
     - `seq_lengths`: integers in `[0, time]` of shape `(*batch)`.
-    - `num_batch_dims`: how many batch axes there are. `seq_lengths` tells; without them, it is
-        needed unless `time_major`.
+    - `num_batch_dims`: the number of batch axes. It is needed without `seq_lengths`, unless
+        `time_major`.
     - `time_major`: whether time comes first.
     - `check_lengths`: see `RNN`.
     """
@@ -46,8 +46,8 @@ def flip_sequences(
         if num_batch_dims is None and not time_major:
             raise ValueError(
                 "flip_sequences: `num_batch_dims` must be given, because without `seq_lengths` "
-                "nothing tells which axis is time. Pass for example `num_batch_dims=1` for "
-                "(batch, time, features)."
+                "it is unknown which axis is time. Pass for example `num_batch_dims=1` for (batch, "
+                "time, features)."
             )
         time_axis = 0 if time_major or num_batch_dims is None else num_batch_dims
         if not 0 <= time_axis < inputs.ndim:
@@ -104,22 +104,22 @@ def last_valid(
     - `outputs`: `(*batch, time, *features)`, or `(time, *batch, *features)` if `time_major`; or a
         PyTree of them, each with features of its own.
     - `seq_lengths`: integers in `[0, time]` of shape `(*batch)`.
-    - `mask`: instead of `seq_lengths`; bool, `(*batch, time)`, or `(time, *batch)` if `time_major`,
-        false at skipped steps.
+    - `mask`: bool, `(*batch, time)`, or `(time, *batch)` if `time_major`; false at skipped steps.
+        Exactly one of `seq_lengths` and `mask` is needed.
     - `time_major`: whether time comes first.
     - `check_lengths`: see `RNN`.
     """
     if (seq_lengths is None) == (mask is None):
         raise ValueError(
             "last_valid: exactly one of `seq_lengths` and `mask` must be given, got "
-            f"{'none' if mask is None else 'both'} of them. They say which steps are valid; "
-            "without skipped steps, the last ones are `outputs[:, -1]`."
+            f"{'none' if mask is None else 'both'}. They say which steps are valid. If no step is "
+            "skipped, the last outputs are `outputs[:, -1]`."
         )
     name, given = ("mask", mask) if seq_lengths is None else ("seq_lengths", seq_lengths)
     num_batch_dims = as_array("last_valid", name, given).ndim - (name == "mask")
     leaves = [as_array("last_valid", "outputs", leaf) for leaf in jax.tree.leaves(outputs)]
     shapes = {leaf.shape[: num_batch_dims + 1] for leaf in leaves}
-    if num_batch_dims < 0 or len(shapes) != 1 or len(min(shapes)) <= num_batch_dims:
+    if num_batch_dims < 0 or len(shapes) != 1 or len(next(iter(shapes))) <= num_batch_dims:
         raise ValueError(
             f"last_valid: `outputs` must have the batch axes of `{name}` and a time axis in front, "
             f"got {describe_tree(outputs)} and {describe(given)}."

@@ -17,7 +17,7 @@ Valid = Bool[Array, "time *batch"]
 
 
 class Axes(NamedTuple):
-    """The position of the time axis, and the sizes of the leading axes."""
+    """The position of the time axis, and the sizes of time and batch axes."""
 
     time_axis: int
     num_steps: Any  # an integer, or a symbolic dimension of an export, as each of `batch`
@@ -44,7 +44,7 @@ def find_axes(owner: str, inputs: Array, num_feature_dims: int, time_major: bool
 
 
 def leading_axes(inputs: Any, num_batch_dims: int, time_major: bool) -> Axes:
-    """The axes of an array with so many batch axes."""
+    """The axes of an array with `num_batch_dims` batch axes."""
     time_axis = 0 if time_major else num_batch_dims
     leading = inputs.shape[: num_batch_dims + 1]
     return Axes(time_axis, leading[time_axis], leading[:time_axis] + leading[time_axis + 1 :])
@@ -58,7 +58,7 @@ def as_lengths(
     check: bool,
     advice: str = "",
 ) -> Int[Array, "*batch"]:
-    """`seq_lengths` as int32: shape and dtype checked now, the values at run time, or clipped."""
+    """`seq_lengths` as int32. Values outside the time axis raise an error, or are clipped."""
     start = (
         f"`seq_lengths` must be an integer array of shape {batch}, the batch axes of the "
         f"inputs, got {describe(seq_lengths)}."
@@ -70,7 +70,7 @@ def as_lengths(
         )
     if lengths.shape != batch:
         raise fault(ValueError, owner, f"{start} Pass one length per sequence.{advice}")
-    wide = lengths.astype(widest(lengths.dtype, jnp.int32))  # int8 has no 300
+    wide = lengths.astype(widest(lengths.dtype, jnp.int32))  # int8 cannot hold 300
     if not check:
         return jnp.clip(wide, 0, num_steps).astype(jnp.int32)
     where = "Pass" if owner[0].islower() else "Build the layer with"  # a function, or a class
@@ -115,7 +115,10 @@ def _advise_layout(seq_lengths: Any, axes: Axes) -> str:
 def valid_steps(
     owner: str, seq_lengths: Any, mask: Any, axes: Axes, check_lengths: bool
 ) -> tuple[Valid | None, Int[Array, "*batch"] | None]:
-    """Which steps are valid, time first, and where the last valid one ends; `None` if all are."""
+    """Which steps are valid, time first, and the number of steps up to the last valid one.
+
+    Both are `None` if all steps are valid.
+    """
     if seq_lengths is not None and mask is not None:
         raise fault(
             ValueError,
