@@ -14,6 +14,7 @@ from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 from ._base.cells import RNNCellBase
 from ._checks.arguments import guard
 from ._checks.messages import as_dtype
+from ._checks.shapes import checked
 from ._dtypes import widest
 
 # The signature of `jax.nn.initializers`: `(key, shape, dtype) -> array`.
@@ -51,6 +52,7 @@ def split_key(cell: str, key: PRNGKeyArray | None, num: int) -> Array:
     return jr.split(key, num)
 
 
+@checked
 def draw(init: Initializer, key: PRNGKeyArray, shape: Sequence[int], dtype: DTypeLike) -> Array:
     """Calls an initialiser in float32 or wider, then casts.
 
@@ -122,6 +124,7 @@ def chrono(max_steps: int) -> Initializer:
     return init
 
 
+@checked
 def draw_carry(
     cell: RNNCellBase,
     init: Initializer,

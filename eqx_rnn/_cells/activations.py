@@ -7,10 +7,12 @@ import jax.nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks.shapes import checked
 from .._functions.function import is_function
 from .affine import along
 
 
+@checked
 def activate(
     gates: Float[Array, "*batch stacked"], *functions: Callable
 ) -> list[Float[Array, "*batch hidden_size"]]:

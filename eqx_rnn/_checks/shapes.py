@@ -1,0 +1,84 @@
+"""Run-time checks of the shapes in annotations, by jaxtyping and beartype.
+
+Nothing is prepared at import: a function's check is built when the function is first called, and
+not at all if `JAXTYPING_DISABLE` is set.
+"""
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jaxtyping
+from beartype import BeartypeConf, beartype
+from jaxtyping import AbstractArray, jaxtyped
+
+from .messages import describe
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# An integer is valid where a float is wanted, as in Python's own typing rules.
+_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))
+
+
+def is_disabled() -> bool:
+    """Whether the user switched off run-time checks of annotations."""
+    return jaxtyping.config.jaxtyping_disable
+
+
+def checked(function: F) -> F:
+    """`function` with checks of the annotations of its arguments and its result."""
+    build = functools.cache(lambda: jaxtyped(function, typechecker=_typecheck))
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        return (function if is_disabled() else build())(*args, **kwargs)
+
+    return run  # pyright: ignore
+
+
+def _typecheck(signature: Callable[..., Any]) -> Callable[..., Any]:
+    """Checks one of the two signatures that jaxtyping makes of a function.
+
+    The first one has the annotations of the arguments. The second one, which runs with the same
+    sizes of axes after the function, adds the result. Checking the arguments once is enough.
+    """
+    result = signature.__annotations__.get("return", Any)
+    if result is not Any:
+        signature.__annotations__ = {"return": result}
+    return _beartype(signature)
+
+
+@jaxtyped(typechecker=None)  # the sizes in braces, such as `{self.hidden_size}`, are those of `self`
+def check_fields(self: Any) -> None:
+    """Checks the annotated shapes of a new module's arrays, which initialisers of users draw."""
+    for name, hint in _array_fields(type(self)).items():
+        value = getattr(self, name)
+        if not isinstance(value, hint):
+            raise ValueError(
+                f"{type(self).__name__}: `{name}` must be {_say(hint)}, got {describe(value)}. "
+                "Initialisers are functions of `(key, shape, dtype)`: return an array of that "
+                "shape and dtype."
+            )
+
+
+@functools.cache
+def _array_fields(cls: type) -> dict[str, Any]:
+    """The annotations of the fields that hold arrays of an annotated shape."""
+    fields = dataclasses.fields(cls)
+    return {f.name: f.type for f in fields if any(map(_is_array, _members(f.type)))}
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) or (hint,)
+
+
+def _is_array(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, AbstractArray)
+
+
+def _say(hint: Any) -> str:
+    names = ("None" if part is type(None) else part.__name__ for part in _members(hint))
+    return " or ".join(names)
