@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from . import _export as _export
 from . import initializers as initializers
 from ._base.cells import FactoredCell as FactoredCell
 from ._base.cells import RNNCellBase as RNNCellBase
@@ -30,13 +29,12 @@ from ._cells import SLSTMCarry as SLSTMCarry
 from ._cells import SLSTMCell as SLSTMCell
 from ._cells import SLSTMMemory as SLSTMMemory
 from ._cells import UGRNNCell as UGRNNCell
-from ._checks.arguments import guard_classes as _guard_classes
-from ._checks.public import adopt as _adopt
 from ._functions.function import as_function as as_function
 from ._layers.bidirectional import Bidirectional as Bidirectional
 from ._layers.rnn import RNN as RNN
 from ._layers.sequences import flip_sequences as flip_sequences
 from ._layers.stacked import Stacked as Stacked
+from ._public import publish as _publish
 from ._wrappers import DropConnect as DropConnect
 from ._wrappers import DropoutCarry as DropoutCarry
 from ._wrappers import DropoutMasks as DropoutMasks
@@ -47,8 +45,7 @@ from ._wrappers import StackedCell as StackedCell
 from ._wrappers import Zoneout as Zoneout
 from .initializers import chrono as chrono
 
-_guard_classes(globals())
-_adopt(globals(), "eqx_rnn")
+_publish(dict(globals()), "eqx_rnn")
 
 if _TYPE_CHECKING:
     from . import interop as interop
@@ -56,13 +53,13 @@ if _TYPE_CHECKING:
     __version__: str
 else:
 
-    def __getattr__(name):  # what few programs need is loaded on first use
-        import importlib
+    def __getattr__(name):  # few programs use these names, so they are loaded on first use
+        from importlib import import_module, metadata
 
         if name == "interop":
-            return importlib.import_module("eqx_rnn.interop")
+            return import_module("eqx_rnn.interop")
         if name == "__version__":
-            return importlib.metadata.version("eqx-rnn")
+            return metadata.version("eqx-rnn")
         raise AttributeError(f"module 'eqx_rnn' has no attribute {name!r}")
 
     def __dir__():

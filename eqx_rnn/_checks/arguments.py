@@ -6,10 +6,8 @@ Errors of Python and jaxtyping about arguments name neither the function nor the
 import functools
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
-
-import equinox as eqx
 
 from .errors import get_fault, rename
 from .messages import describe, has_field, is_ours, wrong_inputs
@@ -19,6 +17,7 @@ from .synonyms import SYNONYMS
 
 # The methods in which a step first uses the weights.
 FIRST = ("project_input", "chunk")
+_GUARDED: set[type] = set()
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -44,9 +43,10 @@ def guard(function: F, cls: type | None = None) -> F:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         if cls is not None and args and not isinstance(args[0], cls):
+            owner = cls.__name__
             raise TypeError(
-                f"{cls.__name__}.{name}: must be called on a cell or layer, got "
-                f"{describe(args[0])} in its place. Build it first: `{cls.__name__}(...).{name}(...)`."
+                f"{owner}.{name}: must be called on a cell or layer, got {describe(args[0])} in "
+                f"its place. Build it first: `{owner}(...).{name}(...)`."
             )
         signature = get_signature()
         args, kwargs = signature.check(args, kwargs)
@@ -66,20 +66,22 @@ def guard(function: F, cls: type | None = None) -> F:
     return guarded  # pyright: ignore
 
 
-def guard_classes(namespace: Mapping[str, Any]) -> None:
-    """Guards the constructors and public methods of the modules in a namespace, in place.
+def guard_class(cls: type) -> None:
+    """Guards the constructor and the public methods of a module, in place.
 
-    The classes from which they inherit are guarded as well, if they belong to this package.
+    The classes of this package from which it inherits are guarded as well.
     """
-    modules = [c for c in namespace.values() if isinstance(c, type) and issubclass(c, eqx.Module)]
-    for cls in {base: None for c in modules for base in c.__mro__ if is_ours(base)}:
-        for name, method in list(vars(cls).items()):
+    for base in filter(is_ours, cls.__mro__):
+        if base in _GUARDED:
+            continue
+        _GUARDED.add(base)
+        for name, method in list(vars(base).items()):
             if name.startswith("_") and name not in ("__init__", "__call__"):
                 continue
             if isinstance(method, classmethod):
-                setattr(cls, name, classmethod(guard(method.__func__)))
+                setattr(base, name, classmethod(guard(method.__func__)))
             elif isinstance(method, types.FunctionType) and not _is_abstract(method):
-                setattr(cls, name, guard(method, cls))
+                setattr(base, name, guard(method, base))
 
 
 def _is_abstract(method: Callable[..., Any]) -> bool:

@@ -10,7 +10,9 @@ import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import jax.numpy as jnp
 import jaxtyping
+import numpy as np
 from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray, jaxtyped
 
@@ -51,16 +53,17 @@ def _typecheck(signature: Callable[..., Any]) -> Callable[..., Any]:
     return _beartype(signature)
 
 
-@jaxtyped(typechecker=None)  # the sizes in braces, such as `{self.hidden_size}`, are those of `self`
+@jaxtyped(typechecker=None)  # gives meaning to the sizes in braces, such as `{self.hidden_size}`
 def check_fields(self: Any) -> None:
-    """Checks the annotated shapes of a new module's arrays, which initialisers of users draw."""
+    """Checks the annotated shapes of the arrays of a module."""
     for name, hint in _array_fields(type(self)).items():
         value = getattr(self, name)
+        value = jnp.asarray(value) if isinstance(value, np.ndarray) else value
         if not isinstance(value, hint):
             raise ValueError(
-                f"{type(self).__name__}: `{name}` must be {_say(hint)}, got {describe(value)}. "
-                "Initialisers are functions of `(key, shape, dtype)`: return an array of that "
-                "shape and dtype."
+                f"{type(self).__name__}: `{name}` must be {_say(hint)}, got {describe(value)}. An "
+                "initialiser must return an array of the shape that it receives, and `eqx.tree_at` "
+                "must replace an array by one of the same shape."
             )
 
 
@@ -80,5 +83,13 @@ def _is_array(hint: Any) -> bool:
 
 
 def _say(hint: Any) -> str:
-    names = ("None" if part is type(None) else part.__name__ for part in _members(hint))
-    return " or ".join(names)
+    """The annotation in words: `a Float array of shape (3*hidden_size, input_size) or None`."""
+
+    def say(part: Any) -> str:
+        if not _is_array(part):
+            return "None" if part is type(None) else str(part)
+        axes = part.dim_str.replace("{self.", "").replace("}", "").split()
+        shape = f"({', '.join(axes)}{',' * (len(axes) == 1)})"
+        return f"a {part.__name__.partition('[')[0]} array of shape {shape}"
+
+    return " or ".join(map(say, _members(hint)))
