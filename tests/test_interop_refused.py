@@ -104,7 +104,7 @@ REFUSED = {
     "to torch: activation": (lambda: interop.to_torch(RELU), ["activation=tanh", "got relu"]),
     "to torch: another relu": (
         lambda: interop.to_torch(SimpleCell(INPUT, HIDDEN, activation=relu, key=KEY)),
-        ["activation=tanh or relu", f"that of {__name__}"],
+        ["activation=tanh or relu", f"the one of {__name__}"],
     ),
     "to torch: reset before": (lambda: interop.to_torch(BEFORE), ["reset_after=True", "False"]),
     "to torch: residual cell": (lambda: interop.to_torch(RESIDUAL), ["residual=False", "True"]),
