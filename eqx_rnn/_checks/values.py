@@ -74,7 +74,8 @@ def matches(value: Any, hint: Any) -> bool:
 
 def check_value(owner: str, name: str, value: Any, hint: Any) -> None:
     """Raises an error with a remedy, unless the value fits the annotation."""
-    if not matches(value, hint):
+    is_traced = isinstance(value, Tracer) and wants_number(hint)  # static fields hold numbers
+    if is_traced or not matches(value, hint):
         _refuse(owner, name, value, hint)
     if collections.abc.Callable in (hint, typing.get_origin(hint)):
         check_function(owner, name, value)
