@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import equinox as eqx
-import eqx_rnn._export
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -16,7 +16,7 @@ import numpy as np
 from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray, jaxtyped
 
-from .messages import describe
+from .messages import describe, is_ours
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,25 +53,31 @@ def _typecheck(signature: Callable[..., Any]) -> Callable[..., Any]:
     return _beartype(signature)
 
 
-@jaxtyped(typechecker=None)  # gives meaning to the sizes in braces, such as `{self.hidden_size}`
-def check_fields(self: Any) -> None:
+def check_fields(module: Any) -> None:
     """Checks the annotated shapes of the arrays of a module."""
-    for name, hint in _array_fields(type(self)).items():
-        value = getattr(self, name)
-        value = jnp.asarray(value) if isinstance(value, np.ndarray) else value
-        if not isinstance(value, hint):
-            raise ValueError(
-                f"{type(self).__name__}: `{name}` must be {_say(hint)}, got {describe(value)}. An "
-                "initialiser must return an array of the shape that it receives, and `eqx.tree_at` "
-                "must replace an array by one of the same shape."
-            )
+    for name, hint in _wrong_fields(module):
+        raise ValueError(
+            f"{type(module).__name__}: `{name}` must be {_say(hint)}, got "
+            f"{describe(getattr(module, name))}. An initialiser must return an array of the shape "
+            "that it receives, and `eqx.tree_at` must replace an array by one of the same shape."
+        )
+
+
+@jaxtyped(typechecker=None)  # gives meaning to the sizes in braces, such as `{self.hidden_size}`
+def _wrong_fields(self: Any) -> list[tuple[str, Any]]:
+    fields = _array_fields(next(filter(is_ours, type(self).__mro__)))
+    return [(name, hint) for name, hint in fields if not _fits(getattr(self, name), hint)]
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    return isinstance(jnp.asarray(value) if isinstance(value, np.ndarray) else value, hint)
 
 
 @functools.cache
-def _array_fields(cls: type) -> dict[str, Any]:
-    """The annotations of the fields that hold arrays of an annotated shape."""
-    fields = dataclasses.fields(cls)
-    return {f.name: f.type for f in fields if any(map(_is_array, _members(f.type)))}
+def _array_fields(cls: type) -> list[tuple[str, Any]]:
+    """The names and annotations of the fields that hold arrays of an annotated shape."""
+    fields = [(field.name, field.type) for field in dataclasses.fields(cls)]
+    return [(name, hint) for name, hint in fields if any(map(_is_array, _members(hint)))]
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
