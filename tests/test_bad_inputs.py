@@ -452,7 +452,7 @@ BAD_INPUTS = {
     "stack: a pair below a layer": (
         lambda: stack(eqx_rnn.Bidirectional(two(), two(), None), upper())(X),
         TypeError,
-        ["all parts but the last", "one array", "[2,5,4], float64[2,5,4])"],
+        ["all parts except the last", "one array", "[2,5,4], float64[2,5,4])"],
     ),
     "stack: images below vectors": (
         lambda: stack(eqx_rnn.RNN(CONV), upper())(jnp.ones((2, 5, 6, 6, 2))),

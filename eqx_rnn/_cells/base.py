@@ -12,7 +12,7 @@ an abstract class. And `__pdoc__` replaces what Equinox prints for a module.
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar, Required, TypedDict, no_type_check
+from typing import Any, ClassVar, Required, TypedDict
 
 import equinox as eqx
 import jax.nn
@@ -136,7 +136,6 @@ class AbstractCell(RNNCellBase):
     def _space(self, sample_input: Any) -> tuple[Any, ...]:
         """Checks a sample of the inputs, and returns the spatial axes of the state for it."""
 
-    @no_type_check  # runs in every step that is not jitted
     def _first_carry(self, key: PRNGKeyArray | None, sample_input: Any, *sizes: int) -> list[Array]:
         """The arrays of the first carry: one per number of features."""
         space = self._space(sample_input)
@@ -184,7 +183,6 @@ class VectorCell(AbstractCell):
     def num_feature_dims(self) -> int:
         return 1
 
-    @no_type_check
     def _space(self, sample_input: Any) -> tuple[Any, ...]:
         check_inputs(self, sample_input, (self.input_size,))
         return ()

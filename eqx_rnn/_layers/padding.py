@@ -5,12 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from .._base.hints import Arrays
 from .._checks.arguments import guard
 from .._checks.messages import describe
+from .._kernels.tracers import Tracer
 
 
 @guard

@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from .._base.cells import AbstractWrapper, Begun, RNNCellBase, is_factored, step_begun
 from .._checks.messages import describe
 from .._kernels.run_time import error_if
+from .._kernels.tracers import Tracer
 from .._scan import select
 from .masked_cell import DropoutMasks, MaskedCell
 from .rates import as_rates, check_rates, fixed, is_zero, require_key, split, spread
