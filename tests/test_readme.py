@@ -1,4 +1,4 @@
-"""All code in README, CONTRIBUTING and docs runs, page by page and in order, as a reader runs it.
+"""All code in README and docs runs, page by page and in order, as a reader runs it.
 
 The blocks of a page share one namespace. A line `print(...)  # text` must print the text. The
 comment `<!-- needs: package -->` in front of a block says that it runs only with that package.
@@ -15,7 +15,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
-OTHER_PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+OTHER_PAGES = sorted((ROOT / "docs").glob("*.md"))
 BLOCK = re.compile(r"(?:^<!-- needs: (\w+) -->\n)?^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PRINTED = re.compile(r"^print\(.*\)  # (.*)$", re.MULTILINE)
 
