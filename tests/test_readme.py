@@ -73,3 +73,12 @@ def test_every_block_is_found():
     for page in [README, *OTHER_PAGES]:
         fences = re.findall(r"^\s*```\s*py", page.read_text(), re.MULTILINE)
         assert len(fences) == len(blocks(page)), page
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """`mkdocs build --strict` checks those of `docs`."""
+    for file, anchor in re.findall(r"\]\(([^):#]+)(?:#([^)]*))?\)", page.read_text()):
+        text = (ROOT / file).read_bytes()
+        headings = re.findall(r"^#+ (.*)$", text.decode(), re.MULTILINE) if anchor else []
+        assert anchor in ["", *(heading.lower().replace(" ", "-") for heading in headings)]
