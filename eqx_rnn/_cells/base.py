@@ -34,6 +34,11 @@ Gate = Float[Array, "*batch hidden_size"]
 Part = PyTree[Float[Array, "*batch features"]]
 
 
+def function_field() -> Any:
+    """A field that holds a function: see `as_function`."""
+    return eqx.field(converter=as_function)
+
+
 class CellOptions(TypedDict, total=False):
     """The keyword arguments of every cell: see `AbstractCell`."""
 
@@ -77,8 +82,8 @@ class AbstractCell(RNNCellBase):
     input_size: int = eqx.field(static=True)
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: eqx.AbstractVar[Callable]
-    carry_init: eqx.AbstractVar[Initializer]
+    activation: Callable = function_field()
+    carry_init: Initializer = function_field()
     _defaults: ClassVar[dict[str, Any]] = {
         "use_bias": True,
         "activation": jnp.tanh,
@@ -95,14 +100,6 @@ class AbstractCell(RNNCellBase):
             cls._defaults = defaults | cls._defaults | defaults
         if "__init__" in vars(cls):
             document(cls, AbstractCell)
-            fields = cls.__dataclass_fields__
-            # A module in the place of a function is a part of the PyTree, after the arrays of the
-            # cell. A base class can declare fields only before them.
-            abstract = [getattr(base, "__abstractvars__", ()) for base in cls.__mro__]
-            for name in ("activation", "gate_activation", "carry_init"):
-                if any(name in names for names in abstract) and name not in fields:
-                    cls.__annotations__[name] = Callable
-                    setattr(cls, name, eqx.field(converter=as_function))
 
     def _setup(
         self,
@@ -194,4 +191,4 @@ class GatedCell(AbstractCell, gate_activation=jax.nn.sigmoid):
     - `gate_activation`: the function of the gates, of the same kind as `activation`.
     """
 
-    gate_activation: eqx.AbstractVar[Callable]
+    gate_activation: Callable = function_field()
