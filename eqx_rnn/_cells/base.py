@@ -34,11 +34,6 @@ Gate = Float[Array, "*batch hidden_size"]
 Part = PyTree[Float[Array, "*batch features"]]
 
 
-def function_field() -> Any:
-    """A field that holds a function: see `as_function`."""
-    return eqx.field(converter=as_function)
-
-
 class CellOptions(TypedDict, total=False):
     """The keyword arguments of every cell: see `AbstractCell`."""
 
@@ -82,8 +77,8 @@ class AbstractCell(RNNCellBase):
     input_size: int = eqx.field(static=True)
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable = function_field()
-    carry_init: Initializer = function_field()
+    activation: Callable
+    carry_init: Initializer
     _defaults: ClassVar[dict[str, Any]] = {
         "use_bias": True,
         "activation": jnp.tanh,
@@ -119,7 +114,8 @@ class AbstractCell(RNNCellBase):
         self.hidden_size = hidden_size
         fields = type(self).__dataclass_fields__.keys() - vars(self).keys()
         for name in values.keys() & fields:
-            setattr(self, name, values[name])
+            value = values[name]
+            setattr(self, name, as_function(value) if callable(value) else value)
         dtype = values["dtype"]
         dtype = jnp.result_type(float) if dtype is None else as_dtype(owner, dtype)
         return Draw(values, dtype, input_size, hidden_size, kernel_size)
@@ -191,4 +187,4 @@ class GatedCell(AbstractCell, gate_activation=jax.nn.sigmoid):
     - `gate_activation`: the function of the gates, of the same kind as `activation`.
     """
 
-    gate_activation: Callable = function_field()
+    gate_activation: Callable
