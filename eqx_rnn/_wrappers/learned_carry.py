@@ -5,14 +5,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from .._base.cells import AbstractStepWrapper, Begun, RNNCellBase, begin_inner, parts
+from .._base.cells import (
+    AbstractStepWrapper,
+    Begun,
+    ComposedCell,
+    Results,
+    RNNCellBase,
+    Run,
+    begin_inner,
+    parts,
+)
 from .._base.widths import input_struct
 from .._checks.errors import part_of
 from .._checks.messages import describe, is_floating
 from .._dtypes import widest
 
 
-class LearnedCarry(AbstractStepWrapper):
+class LearnedCarry(AbstractStepWrapper, ComposedCell):
     """Learns the first carry together with the weights. It is the same for all sequences.
 
         h[0] = initial
@@ -76,6 +85,11 @@ class LearnedCarry(AbstractStepWrapper):
         self, carry: PyTree[Array], gates: PyTree[Array], *, key: PRNGKeyArray | None = None
     ) -> tuple[PyTree[Array], PyTree[Array]]:
         return parts(self.cell).update(carry, gates, key=key)
+
+    def run_inside(
+        self, run: Run, carry: Any, inputs: Any, initial: Any, keys: PRNGKeyArray | None
+    ) -> Results:
+        return run(self.cell, carry, inputs, initial, keys)  # the carries hold what is learned
 
     def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
         return self.cell.read_out(carry)

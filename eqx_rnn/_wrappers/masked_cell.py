@@ -7,9 +7,13 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 from .._base.cells import (
     AbstractStepWrapper,
     Begun,
+    ComposedCell,
+    Results,
     RNNCellBase,
+    Run,
     SequentialCell,
     begin_inner,
+    is_factored,
     parts,
 )
 from .rates import drop, split
@@ -22,7 +26,7 @@ class DropoutMasks(NamedTuple):
     hidden: PyTree[Bool[Array, "..."]]
 
 
-class MaskedCell(AbstractStepWrapper):
+class MaskedCell(AbstractStepWrapper, ComposedCell):
     """A cell with the masks of one sequence, as `RecurrentDropout.begin` returns it.
 
         gates = project_input(m_x x) + project_hidden(m_h h)
@@ -60,6 +64,14 @@ class MaskedCell(AbstractStepWrapper):
     def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
         return self.cell.read_out(carry)
 
+    def run_inside(
+        self, run: Run, carry: Any, inputs: Any, initial: Any, keys: PRNGKeyArray | None
+    ) -> Results | None:
+        inner = None if is_factored(self) else self._after_inputs()
+        if inner is None:
+            return None
+        return run(inner, carry, jax.vmap(self.drop_inputs)(inputs), initial, keys)
+
     def drop_inputs(self, inputs: Any) -> Any:
         return drop(inputs, self.masks.inputs, self.rates.inputs)
 
@@ -68,7 +80,7 @@ class MaskedCell(AbstractStepWrapper):
             return carry
         return jax.tree.map(drop, carry, self.masks.hidden, self.rates.hidden)
 
-    def after_inputs(self) -> RNNCellBase | None:
+    def _after_inputs(self) -> RNNCellBase | None:
         """The cell that is left to run over all steps once their inputs are masked.
 
         In a stack, each cell gets its own hidden masks. `None` if this cell has to be run step by

@@ -1,11 +1,15 @@
 from typing import Any, NamedTuple
 
+import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._base.cells import (
     AbstractStepWrapper,
     Begun,
+    ComposedCell,
+    Results,
     RNNCellBase,
+    Run,
     begin_inner,
     output_struct,
     parts,
@@ -21,7 +25,7 @@ class ResidualGates(NamedTuple):
     inputs: PyTree[Array]  # `None` in the hidden part
 
 
-class Residual(AbstractStepWrapper):
+class Residual(AbstractStepWrapper, ComposedCell):
     """Adds the inputs to the outputs.
 
         h', y~ = cell(h, x)
@@ -69,6 +73,13 @@ class Residual(AbstractStepWrapper):
         check_outputs(outputs, gates.inputs)
         return carry, outputs + gates.inputs
 
+    def run_inside(
+        self, run: Run, carry: Any, inputs: Array, initial: Any, keys: PRNGKeyArray | None
+    ) -> Results:
+        final, (carries, outputs) = run(self.cell, carry, inputs, initial, keys)
+        check_outputs(*jax.tree.map(_one_step, (outputs, inputs)))
+        return final, (carries, outputs + inputs)
+
     def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
         raise NotImplementedError(
             "The outputs of `Residual` include the inputs, so they do not follow from its carry: "
@@ -84,3 +95,7 @@ def check_outputs(outputs: Any, inputs: Any) -> None:
             f"{describe(inputs)}, got {describe_tree(outputs)}. Build it with as many features "
             "out as in, or project the inputs first."
         )
+
+
+def _one_step(steps: Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(steps.shape[1:], steps.dtype)

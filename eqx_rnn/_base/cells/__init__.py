@@ -2,6 +2,9 @@
 
 from ..structs import carry_struct as carry_struct
 from ..structs import output_struct as output_struct
+from .composed import ComposedCell as ComposedCell
+from .composed import Results as Results
+from .composed import Run as Run
 from .factored import FactoredCell as FactoredCell
 from .rnn_cell import Begun as Begun
 from .rnn_cell import RNNCellBase as RNNCellBase

@@ -12,10 +12,11 @@ from ..._checks.errors import part_of
 from ..._checks.messages import check_link
 from ..carries import check_order, check_parts
 from ..structs import carry_struct, output_struct
+from .composed import ComposedCell, Results, Run
 from .rnn_cell import Begun, RNNCellBase
 
 
-class SequentialCell(RNNCellBase):
+class SequentialCell(ComposedCell):
     """Several cells as one: within a step, the outputs of each are the inputs of the next.
 
         carry[k], x = cells[k](carry[k], x)        for k = 0, 1, ...
@@ -72,6 +73,21 @@ class SequentialCell(RNNCellBase):
         cells, carries, finishes = zip(*begun, strict=True)
         finish = lambda carry: tuple(f(c) for f, c in zip(finishes, carry, strict=True))
         return Begun(eqx.tree_at(lambda cell: cell.cells, self, cells), carries, finish)
+
+    def run_inside(
+        self, run: Run, carry: Any, inputs: Any, initial: Any, keys: PRNGKeyArray | None
+    ) -> Results:
+        """See `ComposedCell.run_inside`."""
+        finals, all_carries, outputs = [], [], inputs
+        for k, cell in enumerate(self.cells):
+            own_keys = keys
+            if keys is not None:
+                own_keys = jax.vmap(lambda key, k=k: part_of_key(key, self.cells, k))(keys)
+            start = None if initial is None else initial[k]
+            final, (carries, outputs) = run(cell, carry[k], outputs, start, own_keys)
+            finals.append(final)
+            all_carries.append(carries)
+        return tuple(finals), (tuple(all_carries), outputs)
 
     def read_out(self, carry: Any) -> PyTree[Array]:
         """See `RNNCellBase.read_out`."""
