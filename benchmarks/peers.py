@@ -1,6 +1,6 @@
-"""What is measured: a table of libraries, and how each of them runs a recurrent layer.
+"""The libraries that are measured, and how each of them runs a recurrent layer.
 
-Adding a library is one entry of `PEERS`, and a function that builds a `Model`.
+To add a library, write a function that builds a `Model`, and an entry of `PEERS`.
 """
 
 import inspect
@@ -19,11 +19,11 @@ import numpy as np
 
 import eqx_rnn
 
-KERNEL = 3  # of convolutions, along every axis
+KERNEL = 3  # size of convolution kernels along every axis
 
 
 class Shape(NamedTuple):
-    """Sizes of a problem; `image` is empty but for convolutional cells."""
+    """Sizes of a problem; `image` is empty except for convolutional cells."""
 
     steps: int
     batch: int
@@ -48,16 +48,16 @@ class Shape(NamedTuple):
         return (self.steps, self.batch, *self.image, self.hidden)
 
     def random_inputs(self) -> np.ndarray:
-        """`(time, batch, *image, input)`, the same for everyone."""
+        """`(time, batch, *image, input)`, the same for every library."""
         shape = (*self.outputs[:-1], self.input)
         return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
 class Model(NamedTuple):
-    """A layer in JAX: `apply(weights, *inputs)` gives the outputs of all steps.
+    """A layer in JAX: `apply(weights, *inputs)` returns the outputs of all steps.
 
-    - `train`: the work of a training step, if other than `apply`'s loss and its gradients.
-    - `quantities`: what of `forward` and `train` there is to measure.
+    - `train`: the work of a training step, if it is not the loss of `apply` and its gradients.
+    - `quantities`: which of `forward` and `train` are measured.
     """
 
     apply: Callable
@@ -76,7 +76,7 @@ class TorchModel(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """A library: what to import, the function that builds its layer, its name for each cell."""
+    """A library: the package, the function that builds its layer, its name for each cell."""
 
     package: str
     build: Callable[[str, Shape, np.ndarray], Model | TorchModel]
@@ -84,7 +84,7 @@ class Peer(NamedTuple):
 
 
 def draw(weights: Any, shape: Shape) -> Any:
-    """Arrays in place of their shapes, uniform within ±1/√(hidden size) for everyone."""
+    """Replaces shapes by arrays, uniform within ±1/√(hidden size) for every library."""
     generator = np.random.default_rng(1)
     bound = shape.hidden**-0.5 / KERNEL ** len(shape.image)
     new = lambda w: jnp.asarray(generator.uniform(-bound, bound, w.shape).astype(np.float32))
@@ -190,9 +190,9 @@ def torch(name: str, shape: Shape, x: np.ndarray) -> TorchModel:
 
 
 def limit(gates: str, shape: Shape, x: np.ndarray) -> Model:
-    """The FLOPs of the products of all steps, done at once, as if no step needed another's result.
+    """The products of all steps at once, as if no step had to wait for the step before.
 
-    Training: the product, its transpose for the hidden state, and that for the weights.
+    A training step is the product, its transpose for the hidden state and that for the weights.
     """
     hidden = np.zeros(shape.outputs, np.float32)
     x = np.concatenate([x, hidden], axis=-1).reshape(-1, *shape.image, shape.input + shape.hidden)
@@ -217,7 +217,7 @@ def limit(gates: str, shape: Shape, x: np.ndarray) -> Model:
 
 
 def num_cores() -> int:
-    """How many cores this process may use, as JAX counts them."""
+    """The number of cores that this process may use, as JAX counts them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
@@ -226,7 +226,7 @@ LENGTHS = "eqx-rnn + lengths"
 CHECKPOINT = "eqx-rnn + checkpoint"
 LIMIT = "products only"
 TORCH = "torch"
-NOT_PEERS = {OURS, LENGTHS, CHECKPOINT, LIMIT, TORCH}  # all others are JAX peers
+NOT_PEERS = {OURS, LENGTHS, CHECKPOINT, LIMIT, TORCH}  # all other names are JAX peers
 
 _NAMES = {"LSTM": "LSTMCell", "GRU": "GRUCell", "Elman": "SimpleCell", "ConvLSTM": "ConvLSTMCell"}
 _VECTOR = {cell: name for cell, name in _NAMES.items() if cell != "ConvLSTM"}

@@ -1,8 +1,6 @@
-"""Tables, a summary and a picture of what `speed.py` measured.
+"""Tables, a summary and a picture of the measurements of `speed.py`.
 
-    python benchmarks/report.py benchmarks/results/speed-<date>.json
-
-prints and draws them again.
+python benchmarks/report.py benchmarks/results/speed-<date>.json
 """
 
 import json
@@ -16,7 +14,7 @@ from peers import CHECKPOINT, LENGTHS, LIMIT, NOT_PEERS, OURS, PEERS, TORCH, Sha
 
 
 class Case(NamedTuple):
-    """A cell at a shape, and what was measured by library and quantity (`forward`, `train`)."""
+    """A cell at a shape, and measurements by library and quantity (`forward`, `train`)."""
 
     cell: str
     shape: Shape
@@ -29,14 +27,14 @@ class Case(NamedTuple):
         return cls(case["cell"], Shape(*sizes, tuple(image)), case["rows"])
 
     def ratios(self, name: str, quantity: str) -> np.ndarray | None:
-        """Quartiles of a library's time over ours, both from the same round."""
+        """Quartiles of the time of a library over ours, both from the same round."""
         if quantity not in self.rows.get(name, {}):
             return None
         times = [self.rows[n][quantity]["seconds"] for n in (name, OURS)]
         return np.percentile(np.divide(*times), [25, 50, 75])
 
     def ratio(self, name: str, quantity: str) -> float | None:
-        """The median of the same."""
+        """The median of the same ratio."""
         quartiles = self.ratios(name, quantity)
         return None if quartiles is None else float(quartiles[1])
 
@@ -50,7 +48,7 @@ class Case(NamedTuple):
         return [name for name in self.rows if name not in NOT_PEERS]
 
     def fastest(self, quantity: str) -> str | None:
-        """The JAX peer with the least time, in the median of paired ratios."""
+        """The JAX peer with the smallest median of paired ratios."""
         return min(self.jax_peers, key=lambda name: self.ratio(name, quantity), default=None)
 
 
@@ -79,7 +77,7 @@ Pick = Callable[[Case], tuple[float | None, str | None]]
 
 
 def speed(quantity: str, other: str | None = None) -> Pick:
-    """How many times faster we are than `other`, or else than the fastest JAX peer."""
+    """How many times faster we are than `other`, or by default than the fastest JAX peer."""
 
     def pick(case: Case):
         name = other or case.fastest(quantity)
@@ -89,7 +87,7 @@ def speed(quantity: str, other: str | None = None) -> Pick:
 
 
 def share(key: str, ours: str, of: Callable[[Case], str | None]) -> Pick:
-    """Our compile time or temporary memory over that of a peer."""
+    """Our compile time or temporary memory, divided by that of a peer."""
 
     def pick(case: Case):
         name, mine = of(case), case.value(ours, key)
@@ -146,11 +144,11 @@ def summary_line(label: str, found: Iterable[tuple], worst: Callable) -> list[st
 
 COLOURS = {"flax": "#5b8db8", "haiku": "#8e7cc3", "equinox": "#e0a458", "keras": "#c95d63"}
 COLOURS |= {"eqx_rnn": "#1b7f79", "torch": "#7d7d7d", "jax": "#d9d9d9"}
-FURTHEST = 1.75  # of the axis: bars that go further are cut
+FURTHEST = 1.75  # end of the axis: longer bars are cut
 
 
 def picture(cases: list[Case], path: Path, note: str) -> None:
-    """Training speed relative to ours: a column of panels a cell, a panel a shape."""
+    """Training speed relative to ours: one column per cell, one panel per shape."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -195,7 +193,7 @@ def panel(ax, case: Case, names: list[str]) -> None:
 
 
 def report(path: Path) -> None:
-    """Prints the summary of a JSON and draws the picture beside it."""
+    """Prints the summary of a JSON file and draws the picture beside it."""
     results = json.loads(path.read_text())
     cases = [Case.read(case) for case in results["cases"]]
     print(summary(cases))

@@ -1,16 +1,16 @@
-"""How fast cells run over time here and in other libraries, on this machine's CPU.
+"""How fast cells run over time, in eqx-rnn and in other libraries, on the CPU of this machine.
 
     pip install -e ".[bench]"  # any build of torch that runs on a CPU
     python benchmarks/speed.py --quick
 
-For each cell and shape: the time of a forward pass and of a training step (the gradients of the
-weights of `sum(outputs ** 2)`, float32), compile time, and temporary memory. All libraries run in
-one process, by turns; a ratio is the median over rounds of a library's time over ours of the same
-round, so one above 1 says that we are faster. Weights are random, drawn alike for everyone. Each
-library gets the layout it likes best: time first, but batch first for Keras, which has no other.
-Haiku's Elman cell has a ReLU, the others' a tanh. The row "products only" is the arithmetic of the
-matrix products alone, done as large products: what the hardware could do if no step had to wait for
-the one before.
+For each cell and shape, this measures the time of a forward pass and of a training step, compile
+time and temporary memory. A training step computes the gradients of `sum(outputs ** 2)` with
+respect to the weights, in float32. All libraries run in one process, by turns. A ratio is the
+median over rounds of the time of a library divided by ours in the same round: above 1, we are
+faster. Random weights are drawn in the same way for every library. Each library gets its fastest
+layout: time first, except for Keras, which has batch first only. The Elman cell of Haiku has a
+ReLU, the other ones have a tanh. The row "products only" is the arithmetic of the matrix products
+alone, done as large products: the speed of the hardware if no step had to wait for the step before.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def parse() -> argparse.Namespace:
 
 
 def cases(args: argparse.Namespace) -> list[tuple[str, Shape]]:
-    """The cells and shapes that were asked for; images are for a ConvLSTM, and only for it."""
+    """The chosen cells and shapes. Shapes with an image are for a ConvLSTM only."""
     table = QUICK_CASES if args.quick else CASES
     return [
         (cell, shape)
@@ -74,7 +74,7 @@ def cases(args: argparse.Namespace) -> list[tuple[str, Shape]]:
 
 
 def installed(names: list[str]) -> list[str]:
-    """Those of the libraries that are there; ours always first."""
+    """The libraries that are installed; ours comes first."""
     found = [OURS]
     for name, peer in PEERS.items():
         if name == OURS or name not in names:
@@ -87,7 +87,7 @@ def installed(names: list[str]) -> list[str]:
 
 
 def environment() -> dict:
-    """Where and with what the numbers were measured."""
+    """The machine, versions and settings of a measurement."""
     versions = {}
     for package in ["eqx-rnn", *PACKAGES]:
         try:
@@ -105,7 +105,7 @@ def environment() -> dict:
 
 
 def cpu_model() -> str:
-    """The processor's name."""
+    """The name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -126,7 +126,8 @@ def main() -> None:
         print("Quick: few shapes and rounds. The numbers are rough.")
     if (results["load_before"] or [0])[0] > 0.5:
         print(
-            f"Others use this machine (load {results['load_before'][0]:.1f}): torch suffers most."
+            f"Other programs use this machine (load {results['load_before'][0]:.1f}), which slows "
+            "torch down most."
         )
     print(
         f"{results['cpu']}, {results['cores']} cores; settings: {results['settings'] or 'none'}\n"

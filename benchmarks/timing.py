@@ -1,4 +1,4 @@
-"""Times the models of a table: compiled one by one, then run in turns."""
+"""Times models: compiles them one by one, then runs them by turns."""
 
 import gc
 import math
@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from peers import KERNEL, LIMIT, PEERS, Model, Shape, TorchModel
 
-SAMPLE_SECONDS = 0.05  # a sample is one call, or as many as fill this time
-PAUSE_SECONDS = 0.02  # before a sample: the last one's idle threads may still be spinning
+SAMPLE_SECONDS = 0.05  # a sample is one call, or as many calls as fill this time
+PAUSE_SECONDS = 0.02  # before a sample: idle threads of the last one may still be spinning
 
 
 class Program(NamedTuple):
-    """A function that returns when its work is done; torch does not compile and is not asked."""
+    """A function that returns when its work is done; `None` where torch does not compile."""
 
     run: Callable[[], Any]
     compile_seconds: float | None
@@ -27,7 +27,7 @@ class Program(NamedTuple):
 def measure(cell: str, shape: Shape, names: list[str], rounds: int, compiles: int) -> dict:
     """Rows of `{quantity: {seconds, compile_seconds, temp_bytes}}` by library, `seconds` by round.
 
-    Compile time is that of tracing, lowering and compiling with empty caches.
+    Compile time includes tracing and lowering, with empty caches.
     """
     x = shape.random_inputs()
     models = {name: PEERS[name].build(PEERS[name].cells[cell], shape, x) for name in names}
@@ -59,7 +59,7 @@ def measure(cell: str, shape: Shape, names: list[str], rounds: int, compiles: in
 
 
 def run_in_turns(programs: dict, calls: dict, rounds: int) -> dict:
-    """Seconds a call, by round. All programs run in every round, in an order drawn anew."""
+    """Seconds per call, by round. Every round runs all programs, in a new random order."""
     seconds: dict = {key: [] for key in programs}
     order = list(programs)
     shuffle = random.Random(0).shuffle
@@ -80,7 +80,7 @@ def calls_per_sample(run: Callable[[], Any]) -> int:
 
 def seconds_per_call(run: Callable[[], Any], calls: int) -> float:
     if calls > 1:
-        run()  # short ones feel what the caches still hold of another's data
+        run()  # the caches still hold data of another program, which slows short calls down
     start = time.perf_counter()
     for _ in range(calls):
         run()
@@ -128,7 +128,7 @@ def torch_train(module: Any, inputs: Any) -> tuple[Any, list[Any]]:
 def check(
     name: str, cell: str, shape: Shape, model: Model | TorchModel, quantity: str, result: Any
 ) -> None:
-    """Everyone must do the same work: put out all steps, and train all weights of all gates."""
+    """Checks that a library returns all steps and trains all weights of all gates."""
     if name == LIMIT:
         return
     if quantity == "forward":

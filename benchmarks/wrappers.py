@@ -1,10 +1,11 @@
-"""What a wrapper costs: a training step of an LSTM with each one, over that of the bare cell.
+"""The cost of wrappers: a training step of an LSTM in a wrapper, relative to the bare cell.
 
     python benchmarks/wrappers.py
 
-The gradients of the weights of `sum(outputs ** 2)`, float32, on this machine's CPU, in training
-mode with the same key. All run in one process, by turns; a ratio is the median over rounds of a
-wrapped cell's time over the bare one's of the same round, between the quartiles.
+A training step computes the gradients of `sum(outputs ** 2)` with respect to the weights, in
+float32, on the CPU of this machine, in training mode with the same key. All programs run in one
+process, by turns. A ratio is the median over rounds of the time of the wrapped cell divided by that
+of the bare cell in the same round; quartiles follow.
 """
 
 import argparse
@@ -64,7 +65,7 @@ def program(name: str, shape: Shape) -> Program:
 
 
 def measure(names: list[str], shape: Shape, rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of a training step, by round."""
+    """Seconds per training step, by round."""
     programs = {name: program(name, shape) for name in names}
     calls = {}
     for name, compiled in programs.items():
@@ -98,7 +99,7 @@ def main() -> None:
     print(f"{cpu_model()}, {num_cores()} cores, load {os.getloadavg()[0]:.1f}\n")
     names = [BARE, *(args.wrappers or list(WRAPPERS)[1:])]
     for shape in args.shapes:
-        wide = shape._replace(input=shape.hidden)  # as many features in as out
+        wide = shape._replace(input=shape.hidden)  # as many inputs as hidden units
         plain = [name for name in names if name != "Residual"]
         print(table(shape, measure(plain, shape, args.rounds)), flush=True)
         if "Residual" in names:

@@ -11,6 +11,7 @@ from jaxtyping import Array, DTypeLike, PRNGKeyArray
 
 from ._base.cells import RNNCellBase
 from ._checks.arguments import guard
+from ._checks.shapes import checked
 from ._dtypes import widest
 
 # The signature of `jax.nn.initializers`: `(key, shape, dtype) -> array`.
@@ -44,6 +45,7 @@ def chrono(max_steps: int) -> Initializer:
     return init
 
 
+@checked
 def draw_carry(
     cell: RNNCellBase,
     init: Initializer,

@@ -1,8 +1,8 @@
-"""Left or right? A sign at the entrance of a corridor tells, the turn comes at its end.
+"""Left or right? A sign at the entrance of a corridor says where to turn at its end.
 
-An agent that sees only where it stands must remember the sign. It acts step by step with a cell,
-and learns from whole rollouts with `RNN`: the same numbers, because `resets` is true where an
-episode starts. Episodes end at any time, and go on from one rollout to the next.
+An agent sees only the place where it stands, so it must remember the sign. It acts step by step
+with a cell, and it learns from whole rollouts with `RNN`. Both give the same numbers, because
+`resets` is true where an episode starts. An episode may continue from one rollout to the next.
 
     python notebooks/policy.py
     python notebooks/policy.py --longest 40
@@ -24,7 +24,7 @@ import eqx_rnn
 NUM_AGENTS, NUM_STEPS, NUM_UNITS = 128, 50, 32
 
 
-# 1. The world: corridors of random lengths. All in arrays `(agents, ...)`.
+# 1. The world: corridors of random lengths, in arrays of shape `(agents, ...)`.
 
 
 class Corridor(NamedTuple):
@@ -40,13 +40,13 @@ def enter(longest: int, *, key: Array) -> Corridor:
 
 
 def observe(world: Corridor) -> Array:
-    """What an agent sees, (agents, 3): the sign at the entrance, and whether this is the end."""
+    """The observation, (agents, 3): the sign (at the entrance), is this the entrance, the end?"""
     at_start, at_end = world.position == 0, world.position == world.length
     return jnp.stack([world.sign * at_start, at_start, at_end], -1).astype(jnp.float32)
 
 
 def move(world: Corridor, action: Array, longest: int, *, key: Array) -> tuple[Corridor, Array]:
-    """The world after a step, and the reward: 1 or -1 for a turn at the end, 0 before."""
+    """The world after a step, and the reward: 1 or -1 for a turn at the end, 0 earlier."""
     at_end = world.position == world.length
     reward = jnp.where(at_end, jnp.where(2 * action - 1 == world.sign, 1.0, -1.0), 0.0)
     ahead = world._replace(position=world.position + 1)
@@ -54,7 +54,7 @@ def move(world: Corridor, action: Array, longest: int, *, key: Array) -> tuple[C
     return jax.tree.map(choose, enter(longest, key=key), ahead), reward
 
 
-# 2. The agent: two cells that run as one, and a linear layer.
+# 2. The agent: two cells in a row, and a linear layer.
 
 
 class Agent(eqx.Module):
@@ -79,7 +79,7 @@ class Rollout(NamedTuple):
 
 
 def act(agent: Agent, world: Corridor, carry, longest: int, *, key: Array):
-    """Plays `NUM_STEPS` steps from where the last rollout stopped."""
+    """Plays `NUM_STEPS` steps, continuing from the end of the last rollout."""
     own = agent.cell.initialize_carry(None, observe(world))
 
     def step(state, key):
@@ -96,7 +96,7 @@ def act(agent: Agent, world: Corridor, carry, longest: int, *, key: Array):
     return world, carry, jax.tree.map(lambda a: a.swapaxes(0, 1), rollout)
 
 
-# 4. Learning, all steps at once: rewarded actions become likelier (REINFORCE).
+# 4. Learning from all steps at once: rewarded actions become more likely (REINFORCE).
 
 
 def loss_fn(agent: Agent, carry, rollout: Rollout) -> Array:
@@ -108,7 +108,7 @@ def loss_fn(agent: Agent, carry, rollout: Rollout) -> Array:
 
 
 def train(agent: Agent, longest: int, rollouts: int, *, key: Array) -> float:
-    """The share of right turns in the last tenth of the rollouts."""
+    """Returns the share of correct turns in the last tenth of the rollouts."""
     optimizer = optax.adam(3e-3)
     opt_state = optimizer.init(eqx.filter(agent, eqx.is_inexact_array))
 
@@ -117,8 +117,8 @@ def train(agent: Agent, longest: int, rollouts: int, *, key: Array) -> float:
         world, new_carry, rollout = act(agent, world, carry, longest, key=key)
         grads = eqx.filter_grad(loss_fn)(agent, carry, rollout)
         updates, opt_state = optimizer.update(grads, opt_state)
-        right = (rollout.rewards > 0).sum() / (rollout.rewards != 0).sum()
-        return eqx.apply_updates(agent, updates), opt_state, world, new_carry, right
+        correct = (rollout.rewards > 0).sum() / (rollout.rewards != 0).sum()
+        return eqx.apply_updates(agent, updates), opt_state, world, new_carry, correct
 
     world_key, key = jr.split(key)
     world = enter(longest, key=world_key)
@@ -127,7 +127,7 @@ def train(agent: Agent, longest: int, rollouts: int, *, key: Array) -> float:
         for step_key in progress:
             agent, opt_state, world, carry, share = step(agent, opt_state, world, carry, step_key)
             shares.append(float(share))
-            progress.set_postfix(right=f"{shares[-1]:.1%}")
+            progress.set_postfix(correct=f"{shares[-1]:.1%}")
     last = shares[-max(1, rollouts // 10) :]
     return sum(last) / len(last)
 
@@ -141,7 +141,7 @@ def positive_int(text: str) -> int:
 def main(longest: int, rollouts: int, seed: int) -> None:
     agent_key, train_key = jr.split(jr.key(seed))
     share = train(Agent(key=agent_key), longest, rollouts, key=train_key)
-    print(f"right turns: {share:.1%} (without memory: 50.0%)")
+    print(f"correct turns: {share:.1%} (without memory: 50.0%)")
 
 
 if __name__ == "__main__":
@@ -149,7 +149,7 @@ if __name__ == "__main__":
         description="Train a recurrent agent to remember a sign along a corridor.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--longest", type=positive_int, default=20, help="steps to the end")
-    parser.add_argument("--rollouts", type=positive_int, default=300, help="updates in all")
-    parser.add_argument("--seed", type=int, default=0, help="for weights, corridors and actions")
+    parser.add_argument("--longest", type=positive_int, default=20, help="longest corridor")
+    parser.add_argument("--rollouts", type=positive_int, default=300, help="number of updates")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
     main(**vars(parser.parse_args()))

@@ -1,7 +1,7 @@
-"""Who is speaking? Nine people say the same two vowels; a recurrent network learns to tell.
+"""Who is speaking? Nine people say the same two vowels. A recurrent network recognises the speaker.
 
-An utterance is 7 to 29 frames of 12 numbers. The network reads it frame by frame, and a linear
-layer names the speaker from what the network remembers after the last one.
+An utterance is 7 to 29 frames of 12 numbers. The network reads it frame by frame. A linear layer
+then predicts the speaker from the state of the network after the last frame.
 
     python notebooks/quickstart.py
     python notebooks/quickstart.py --cell lstm --epochs 20
@@ -39,7 +39,7 @@ NUM_TRAIN, BATCH_SIZE = 270, 30
 
 
 class Utterances(NamedTuple):
-    frames: Array  # (utterances, time, 12); zeros after the end of each
+    frames: Array  # (utterances, time, 12); zeros after the end of an utterance
     lengths: Array  # (utterances); how many frames are real
     speakers: Array  # (utterances); 0 to 8
 
@@ -53,7 +53,7 @@ def load_data() -> tuple[Utterances, Utterances]:
     lengths, speakers = file["lengths"].astype(np.int32), file["y"].astype(np.int32)
     frames = file["x_e6"] / 1e6  # (frames of all utterances, 12)
 
-    # The scale comes from real training frames alone, neither from padding nor from test data.
+    # The scale comes from the training frames alone, without padding and test data.
     known = frames[: lengths[:NUM_TRAIN].sum()]
     frames = (frames - known.mean(axis=0)) / known.std(axis=0)
 
@@ -64,7 +64,7 @@ def load_data() -> tuple[Utterances, Utterances]:
     return take(data, slice(None, NUM_TRAIN)), take(data, slice(NUM_TRAIN, None))
 
 
-# 2. The model: a cell, run over time, and a linear layer.
+# 2. The model: a cell that runs over time, and a linear layer.
 
 
 class Classifier(eqx.Module):
@@ -77,8 +77,8 @@ class Classifier(eqx.Module):
         self.head = eqx.nn.Linear(NUM_UNITS, NUM_SPEAKERS, key=head_key)
 
     def __call__(self, frames: Array, lengths: Array) -> Array:
-        """Frames (batch, time, 12) and lengths (batch) to logits (batch, 9)."""
-        # The carry is held past the end of each utterance: what comes back is the last real one.
+        """From frames (batch, time, 12) and lengths (batch,) to logits (batch, 9)."""
+        # The carry does not change after the end of an utterance: this is the last valid one.
         carry, _ = self.rnn(frames, seq_lengths=lengths, return_carry=True)
         state = getattr(carry, "hidden", carry)  # (batch, 100); an LSTM's carry has two parts
         return jax.vmap(self.head)(state)
@@ -123,7 +123,7 @@ def predict(model: Classifier, frames: Array, lengths: Array) -> Array:
     return jax.nn.softmax(model(frames, lengths))
 
 
-# 4. A look at what it learned.
+# 4. A look at the results.
 
 
 def draw(model: Classifier, test: Utterances, guesses: Array, file: Path) -> None:
@@ -135,7 +135,7 @@ def draw(model: Classifier, test: Utterances, guesses: Array, file: Path) -> Non
 
 
 def draw_unfolding(axes, model: Classifier, utterance: Utterances) -> None:
-    # The same utterance, cut after 1, 2, 3, ... frames: one batch, told apart by its lengths.
+    # The same utterance, cut after 1, 2, 3, ... frames: one batch with different lengths.
     cuts = jnp.arange(1, utterance.lengths + 1)
     copies = jnp.broadcast_to(utterance.frames, (cuts.size, *utterance.frames.shape))
     curves = predict(model, copies, cuts)  # (frames heard, 9)
@@ -153,7 +153,7 @@ def draw_unfolding(axes, model: Classifier, utterance: Utterances) -> None:
 def draw_confusion(axes, speakers: Array, guesses: Array) -> None:
     counts = np.zeros((NUM_SPEAKERS, NUM_SPEAKERS), int)
     np.add.at(counts, (np.asarray(speakers), np.asarray(guesses)), 1)
-    shares = counts / counts.sum(axis=1, keepdims=True)  # some speakers have more utterances
+    shares = counts / counts.sum(axis=1, keepdims=True)  # numbers of utterances differ
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         if count:
@@ -163,11 +163,11 @@ def draw_confusion(axes, speakers: Array, guesses: Array) -> None:
     axes.set_xticks(range(NUM_SPEAKERS), names)
     axes.set_yticks(range(NUM_SPEAKERS), names)
     accuracy = counts.trace() / counts.sum()
-    axes.set(title=f"{accuracy:.1%} of {counts.sum()} test utterances right")
-    axes.set(xlabel="named speaker", ylabel="true speaker")
+    axes.set(title=f"{accuracy:.1%} of {counts.sum()} test utterances correct")
+    axes.set(xlabel="predicted speaker", ylabel="true speaker")
 
 
-# 5. All of it.
+# 5. The program.
 
 
 def main(cell: str, epochs: int, seed: int, out: Path) -> None:
@@ -186,12 +186,12 @@ def main(cell: str, epochs: int, seed: int, out: Path) -> None:
     draw(model, test, guesses, picture)
     print(f"picture: {picture}")
 
-    # A file holds the weights only; they go into a model built anew, whatever it held before.
+    # The file holds the weights only. They replace the weights of a new model.
     weights = out / f"quickstart_{cell}.eqx"
     eqx.tree_serialise_leaves(weights, model)
     loaded = eqx.tree_deserialise_leaves(weights, Classifier(cell, key=other_key))
     if not jnp.array_equal(predict(loaded, test.frames, test.lengths), probabilities):
-        raise SystemExit(f"the model loaded from {weights} predicts something else")
+        raise SystemExit(f"the model loaded from {weights} predicts other speakers")
     print(f"model: {weights} (loaded again: the same predictions)")
 
 
@@ -206,8 +206,8 @@ if __name__ == "__main__":
         description="Train a recurrent network to tell nine speakers apart.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--cell", choices=CELLS, default="gru", help="what to run over time")
+    parser.add_argument("--cell", choices=CELLS, default="gru", help="the cell to run over time")
     parser.add_argument("--epochs", type=positive_int, default=40, help="passes over the data")
-    parser.add_argument("--seed", type=int, default=0, help="for weights and order of the data")
-    parser.add_argument("--out", type=Path, default=HERE / "out", help="where the files go")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and data order")
+    parser.add_argument("--out", type=Path, default=HERE / "out", help="folder for the files")
     main(**vars(parser.parse_args()))

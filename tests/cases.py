@@ -219,7 +219,7 @@ WRAPPERS = {
     "zoneout": (zoneout, oracles_wrappers.zoneout),
     "dropout": (
         lambda cell, **_: eqx_rnn.RecurrentDropout(cell, 0.2, 0.3, inference=True),
-        oracles_wrappers.inner,
+        oracles_wrappers.recurrent_dropout,
     ),
     "drop-connect": (
         lambda cell, **_: eqx_rnn.DropConnect(cell, 0.3, inference=True),

@@ -6,13 +6,14 @@ import jax
 import jaxlib
 import pytest
 
-pytest.register_assert_rewrite("helpers")  # otherwise `python -O` leaves its asserts out
+pytest.register_assert_rewrite("helpers")  # otherwise `python -O` removes its asserts
 if "JAX_ENABLE_X64" not in os.environ:
     jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_num_cpu_devices", 8)  # for the tests of a batch that is spread
+jax.config.update("jax_num_cpu_devices", 8)  # for the tests of several devices
 
-# Most of the suite's time is XLA compiling small programs that run once. Without optimising, with
-# the older emitters of fused loops, and one LLVM module a program, a third of that remains.
+# Most of the time of the suite goes into compiling small programs that run once. Without
+# optimisation, with the older emitters of fused loops and with one LLVM module per program, a third
+# of that time remains.
 XLA_FLAGS = {
     "xla_backend_optimization_level": "0",
     "xla_cpu_use_fusion_emitters": "false",
@@ -21,13 +22,13 @@ XLA_FLAGS = {
 
 
 def known(flags):
-    """Those that this jaxlib has: XLA ends the process at one that it does not know."""
+    """The flags that this jaxlib has: XLA ends the process at an unknown flag."""
     for path in pathlib.Path(jaxlib.__file__).parent.glob("*jax_common*"):
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
             return [flag for flag in flags if text.find(f"\0{flag}\0".encode()) >= 0]
     return []
 
 
-# XLA reads them when it first compiles. What was set outside comes last, and wins.
+# XLA reads them at the first compilation. Flags from outside come last, so they win.
 ours = [f"--{flag}={XLA_FLAGS[flag]}" for flag in known(XLA_FLAGS)]
 os.environ["XLA_FLAGS"] = " ".join([*ours, os.environ.get("XLA_FLAGS", "")])

@@ -5,7 +5,7 @@ from interop_cases_jax import flax_cases, haiku_cases, nnx_cases
 from interop_cases_keras import cudnn_cases, keras_cases
 from interop_cases_torch import onnx_cases, torch_cases
 
-from eqx_rnn.interop._activations import KERAS, ONNX
+from eqx_rnn.interop.activations import KERAS, ONNX
 
 CASES = [
     *torch_cases(),

@@ -48,3 +48,14 @@ def dropout(oracle, w, carry, x, m_x, m_h):
 def dropout_of_carry(oracle, w, carry, x, m_x, m_h):
     """Of a cell whose step uses `h` in the product only, or that sees the masked one alone."""
     return oracle(w, [carry[0] * m_h, *carry[1:]], x * m_x)
+
+
+def recurrent_dropout(oracle):
+    """At inference: the masks, one per leaf and one of the inputs, stay in the carry unused."""
+
+    def step(w, carry, x):
+        n = (len(carry) - 2) // 2  # the last leaf says whether the masks are still to be drawn
+        new, y = oracle(w.cell, carry[:n], x)
+        return [*new, *carry[n:]], y
+
+    return step

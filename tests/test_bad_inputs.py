@@ -452,7 +452,7 @@ BAD_INPUTS = {
     "stack: a pair below a layer": (
         lambda: stack(eqx_rnn.Bidirectional(two(), two(), None), upper())(X),
         TypeError,
-        ["all parts but the last", "one array", "[2,5,4], float64[2,5,4])"],
+        ["all parts except the last", "one array", "[2,5,4], float64[2,5,4])"],
     ),
     "stack: images below vectors": (
         lambda: stack(eqx_rnn.RNN(CONV), upper())(jnp.ones((2, 5, 6, 6, 2))),
@@ -536,7 +536,7 @@ BAD_INPUTS = {
     "a rate over 1": (
         lambda: eqx_rnn.RecurrentDropout(LSTM, 0.1, LSTMCarry(0.0, 1.5)),
         ValueError,
-        ["RecurrentDropout: `hidden_rate`", "0 <= hidden_rate < 1", "got 1.5", "share"],
+        ["RecurrentDropout: `hidden_rate`", "0 <= hidden_rate < 1", "got 1.5", "fraction"],
     ),
     "a NumPy rate over 1": (
         lambda: eqx_rnn.Zoneout(LSTM, np.float32(1.5)),
@@ -567,13 +567,18 @@ BAD_INPUTS = {
             "Zoneout: `rate`",
             "memory=float32[2,4])",
             "got SLSTMCarry(hidden=float 0.1",
-            "one a leaf",
+            "one per leaf",
         ],
     ),
     "rates and the carry": (
         lambda: eqx_rnn.RNN(eqx_rnn.Zoneout(LSTM, (0.1, 0.2)))(X, key=KEY),
         ValueError,
-        ["Zoneout: `rate`", "carry LSTMCarry(hidden=float32[2,4]", "got (float 0.1", "one a leaf"],
+        [
+            "Zoneout: `rate`",
+            "carry LSTMCarry(hidden=float32[2,4]",
+            "got (float 0.1",
+            "one per leaf",
+        ],
     ),
     "dropout of tokens": (
         lambda: eqx_rnn.RecurrentDropout(LSTM, 0.1).initialize_carry(KEY, X[..., 0].astype(int)),

@@ -349,7 +349,7 @@ class PlainOneRow(eqx_rnn.RNNCellBase):
     ("wrong", "message"),
     [
         ("initialize_carry", r"every array in the carry must have the batch axes .* \(2,\)"),
-        ("carry", "a step must return a carry like the one it is given.*The shapes differ"),
+        ("carry", "a step must return a carry like the old one.*The shapes differ"),
         ("outputs", r"every array in the outputs must have the batch axes .*got float64\[\]"),
         ("project_input", "every array in the gates of `project_input`"),
         ("project_hidden", "every array in the gates of `project_hidden`"),

@@ -1,4 +1,4 @@
-"""The fast engine against the plain scan: values and every kind of derivative, in float64."""
+"""The factored engine against the plain scan: values and all kinds of derivatives, in float64."""
 
 import functools
 from typing import NamedTuple
@@ -13,64 +13,62 @@ from cases import CASES, FEW_CASES
 from helpers import random_like
 
 import eqx_rnn
+from eqx_rnn._base.cells import is_factored
 from eqx_rnn._scan import Steps, plain
 from eqx_rnn._scan.factored import engine as factored
-from eqx_rnn._scan.factored import plan as _run
-from eqx_rnn._scan.factored.forward import forward
-from eqx_rnn._scan.harmless import harmless
+from eqx_rnn._scan.factored.plan import Plan, plan
+from eqx_rnn._scan.skipped import find_substitute
+from eqx_rnn._scan.steps import Options
 
 EXACT = dict(rtol=1e-10, atol=1e-10)
 assert_close = functools.partial(helpers.assert_close, **EXACT)
 BATCH = (3,)
-OF_A_RUN = {"reverse": False, "unroll": 1, "checkpoint": None, "all_carries": False}
-OPTIONS = OF_A_RUN | {"safe": None}
+OPTIONS = {"options": Options(), "substitute": None}
 NO_STEPS = Steps(None, None, None)
 BY_NAME = {case.name: case for case in CASES}
 
-
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    """11 steps are two chunks of 4 and one of 3."""
-    monkeypatch.setattr(_run, "chunk_size", lambda *_: 4)
+# 11 steps are two chunks of 4 and one of 3.
+fast_scan = functools.partial(factored.scan, chunk_size=4)
 
 
-def steps(num_steps, *which, batch=BATCH):
+def steps(num_steps, *names, batch=BATCH):
     rng = np.random.default_rng(4)
     lengths = rng.integers(0, num_steps + 1, batch)
     time = np.arange(num_steps).reshape(-1, *len(batch) * (1,))
     resets = jnp.asarray(rng.random((num_steps, *batch)) < 0.3)
     return Steps(
-        jnp.asarray(time < lengths) if "lengths" in which else None,
-        resets if "resets" in which else None,
+        jnp.asarray(time < lengths) if "lengths" in names else None,
+        resets if "resets" in names else None,
         None,
     )
 
 
 class Problem:
-    """Both engines as functions of `(parameters, carry, inputs, initial)`, and a loss."""
+    """A cell on both engines: functions of `(parameters, carry, inputs, initial)`, and a loss."""
 
-    def __init__(self, case, num_steps, steps, **options):
-        cell = case.cell()
-        begun, carry, _ = cell.begin(case.carry(cell, *BATCH))
-        initial = cell.begin(case.carry(cell, *BATCH, seed=5))[1]
+    def __init__(self, case, num_steps, steps, batch=BATCH, **options):
+        cell, options = case.cell(), Options(**options)
+        begun, carry, _ = cell.begin(case.carry(cell, *batch))
+        initial = cell.begin(case.carry(cell, *batch, seed=5))[1]
         self.parameters, static = eqx.partition(begun, eqx.is_array)
-        self.arguments = self.parameters, carry, case.inputs(num_steps, *BATCH), initial
+        self.arguments = self.parameters, carry, case.inputs(num_steps, *batch), initial
 
-        def run(engine):
+        def run(scan):
             def call(parameters, carry, inputs, initial):
-                cell = eqx.combine(parameters, static)
-                chosen = OPTIONS | options
+                cell, substitute = eqx.combine(parameters, static), None
                 if steps.valid is not None:
-                    row = steps.valid, steps.resets, chosen["reverse"]
-                    chosen["safe"] = harmless(*row, carry, inputs, initial)
-                return engine.scan(cell, carry, inputs, initial, steps, **chosen)
+                    row = steps.valid, steps.resets, options.reverse
+                    substitute = find_substitute(*row, carry, inputs, initial)
+                arguments = cell, carry, inputs, initial, steps, options
+                return scan(*arguments, substitute=substitute)
 
             return call
 
-        self.fast, self.slow = run(factored), run(plain)
+        fast = fast_scan if is_factored(begun) else plain.scan
+        self.fast, self.slow = run(fast), run(plain.scan)
 
     def both(self, transform):
-        """The results of a transformation of both engines, compiled."""
+        """Applies a transformation to both functions, and runs the compiled results."""
         return [jax.jit(transform(run))(*self.arguments) for run in (self.fast, self.slow)]
 
     def loss(self, run):
@@ -110,7 +108,7 @@ class Problem:
 
 @pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
 def test_values_and_all_derivatives(case):
-    """Values, gradients, and both differentiated forward: Hessian-vector products too."""
+    """Values and gradients, and forward derivatives of both, which are Hessian-vector products."""
     problem = Problem(case, 11, steps(11, "lengths", "resets"))
     tangents = random_like(problem.arguments, seed=7)
     transform = lambda run: lambda *args: jax.jvp(problem.gradients(run), args, tangents)
@@ -121,7 +119,7 @@ REVERSE = {"reverse": True}
 
 
 @pytest.mark.parametrize(
-    ("name", "which", "options"),
+    ("name", "names", "options"),
     [
         ("lstm", (), REVERSE),
         ("lstm", ("lengths",), {}),
@@ -140,8 +138,8 @@ REVERSE = {"reverse": True}
     ],
     ids=str,
 )
-def test_options(name, which, options):
-    problem = Problem(BY_NAME[name], 11, steps(11, *which), **options)
+def test_options(name, names, options):
+    problem = Problem(BY_NAME[name], 11, steps(11, *names), **options)
     assert_close(*problem.both(problem.gradients))
 
 
@@ -152,10 +150,9 @@ def test_lengths_of_the_time_axis(num_steps):
 
 
 @pytest.mark.parametrize("name", ["lstm", "conv-lstm-1d"])
-def test_a_single_row(name, monkeypatch):
-    """A batch of one takes another product in the backward pass."""
-    monkeypatch.setattr(f"{__name__}.BATCH", (1,))
-    problem = Problem(BY_NAME[name], 5, steps(5, "resets", batch=(1,)))
+def test_a_single_row(name):
+    """A batch of one row takes another product in the backward pass."""
+    problem = Problem(BY_NAME[name], 5, steps(5, "resets", batch=(1,)), batch=(1,))
     assert_close(*problem.both(problem.gradients))
 
 
@@ -174,43 +171,42 @@ def test_higher_orders_with_lengths_and_resets(name, options):
 @pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
 def test_vmap_of_gradients(case):
     problem = Problem(case, 8, steps(8, "lengths"))
-    many = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), problem.arguments)
+    stacked = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), problem.arguments)
     runs = problem.fast, problem.slow
-    assert_close(*(jax.jit(jax.vmap(problem.gradients(run)))(*many) for run in runs))
+    assert_close(*(jax.jit(jax.vmap(problem.gradients(run)))(*stacked) for run in runs))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_engine_applies(case):
-    """What runs here is not the plain scan on both sides, but where a cell has no hidden part."""
+    """These tests compare two engines, except for cells without a hidden part."""
     cell, carry, _ = case.cell().begin(case.carry(case.cell(), *BATCH))
-    run = _run.Run(cell, carry, case.inputs(11, *BATCH), NO_STEPS, **OF_A_RUN)
-    assert run.applies == (not case.name.endswith("-plain"))
+    assert is_factored(cell) == (not case.name.endswith("-plain"))
+    if is_factored(cell):
+        assert isinstance(plan(cell, carry, case.inputs(11, *BATCH), NO_STEPS, Options()), Plan)
 
 
 @pytest.mark.parametrize(
-    ("cell", "kept"),
+    ("make", "number"),
     [
-        (functools.partial(eqx_rnn.SimpleCell, activation=jnp.tanh), False),
-        (functools.partial(eqx_rnn.SimpleCell, activation=jax.nn.sigmoid), False),
-        (functools.partial(eqx_rnn.SimpleCell, activation=jnp.sin), True),
-        (eqx_rnn.GRUCell, True),
+        (functools.partial(eqx_rnn.SimpleCell, activation=jnp.tanh), 1),
+        (functools.partial(eqx_rnn.SimpleCell, activation=jax.nn.sigmoid), 1),
+        (functools.partial(eqx_rnn.SimpleCell, activation=jnp.sin), 2),
+        (eqx_rnn.GRUCell, 5),
     ],
     ids=["tanh", "sigmoid", "sin", "gru"],
 )
-def test_gates_are_kept_only_if_carries_do_not_say_enough(cell, kept):
-    cell = cell(5, 7, key=jax.random.key(0))
-    inputs = jnp.zeros((11, 3, 5))
+def test_gates_are_kept_only_if_the_derivative_needs_them(make, number):
+    """The number of arrays that are kept of each step: the carry, and the gates of `sin`."""
+    cell, inputs = make(5, 7, key=jax.random.key(0)), jnp.zeros((8, 3, 5))
     carry = cell.initialize_carry(None, inputs[0])
-    run = _run.Run(cell, carry, inputs, NO_STEPS, **OF_A_RUN)
-    parameters, constants = run.take_apart(cell)
-    arguments = _run.Arguments(parameters, carry, inputs, None)
-    fixed = _run.Fixed(constants, NO_STEPS, None)
-    _, saved = forward(run, arguments, fixed, save=True)
-    assert all((piece.gates is not None) == kept for piece in saved)
+    run = lambda inputs: fast_scan(cell, carry, inputs, None, NO_STEPS, **OPTIONS)
+    _, pull = jax.vjp(run, inputs)
+    kept = [leaf for leaf in jax.tree.leaves(pull) if leaf.shape[:3] == (2, 4, 3)]
+    assert len(kept) == number
 
 
 def test_vmap_of_a_run_forms_one_gradient_of_the_weights():
-    """And not one for each of the batch, to be summed."""
+    """Not one gradient per row of the batch, summed afterwards."""
     cell = eqx_rnn.LSTMCell(5, 7, key=jax.random.key(0))
     parameters, static = eqx.partition(eqx_rnn.RNN(cell), eqx.is_array)
     xs = random_like(jax.ShapeDtypeStruct((17, 11, 5), float), 2)
@@ -227,12 +223,12 @@ def test_vmap_of_a_run_forms_one_gradient_of_the_weights():
 
 @pytest.mark.parametrize("name", ["lstm", "gru-reset-before"])
 def test_vmap_of_other_derivatives(name):
-    """Over inputs, weights and carries; over inputs alone."""
+    """With the mapped axis on all arguments, and on the inputs alone."""
     problem = Problem(BY_NAME[name], 5, steps(5))
-    many = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), problem.arguments)
-    only_inputs = (*problem.arguments[:2], many[2], problem.arguments[3])
+    stacked = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), problem.arguments)
+    only_inputs = (*problem.arguments[:2], stacked[2], problem.arguments[3])
     for transform in (problem.gradients, problem.forward_mode, problem.hessian_vector):
-        for arguments, axes in ((many, 0), (only_inputs, (None, None, 0, None))):
+        for arguments, axes in ((stacked, 0), (only_inputs, (None, None, 0, None))):
             results = [
                 jax.jit(jax.vmap(transform(run), in_axes=axes))(*arguments)
                 for run in (problem.fast, problem.slow)
@@ -291,34 +287,34 @@ def test_inside_jax_checkpoint_and_scan():
 
 
 def test_bfloat16():
-    """Both engines round, each in its own places: the fast one is as near to float64."""
+    """Both engines round, at different places. The errors from float64 are of the same size."""
     case = BY_NAME["lstm"]
     cell = case.cell(jnp.bfloat16)
     xs = case.inputs(11, *BATCH, dtype=jnp.bfloat16)
     carry = jax.tree.map(lambda a: a.astype(jnp.bfloat16), case.carry(cell, *BATCH))
 
-    def gradients(engine, cell, carry, xs):
+    def gradients(scan, cell, carry, xs):
         def loss(cell):
-            _, (_, ys) = engine.scan(cell, carry, xs, carry, steps(11), **OPTIONS)
+            _, (_, ys) = scan(cell, carry, xs, carry, steps(11), **OPTIONS)
             assert ys.dtype == xs.dtype
             return jnp.sum(jnp.sin(ys.astype(jnp.float64)))
 
         return eqx.filter_jit(eqx.filter_grad(loss))(cell)
 
     wide = lambda tree: jax.tree.map(lambda a: a.astype(jnp.float64), tree)
-    exact = gradients(plain, wide(cell), wide(carry), wide(xs))
-    error = lambda engine: [
+    exact = gradients(plain.scan, wide(cell), wide(carry), wide(xs))
+    error = lambda scan: [
         np.linalg.norm(np.asarray(a, np.float64) - b) / np.linalg.norm(b)
         for a, b in zip(
-            jax.tree.leaves(gradients(engine, cell, carry, xs)), jax.tree.leaves(exact), strict=True
+            jax.tree.leaves(gradients(scan, cell, carry, xs)), jax.tree.leaves(exact), strict=True
         )
     ]
-    for fast, slow in zip(error(factored), error(plain), strict=True):
+    for fast, slow in zip(error(fast_scan), error(plain.scan), strict=True):
         assert fast < 1.5 * slow + 0.005
 
 
 class Own(eqx_rnn.FactoredCell):
-    """Parameters in all three parts, one of them in two, and an array without gradient."""
+    """A cell with parameters in all parts, one parameter in two parts, and an integer array."""
 
     w: jax.Array
     u: jax.Array
@@ -338,7 +334,7 @@ class Own(eqx_rnn.FactoredCell):
         return self.Gates(inputs @ self.w, None)
 
     def project_hidden(self, carry):
-        h = jnp.tanh(self.scale * carry["h"])  # not even linear
+        h = jnp.tanh(self.scale * carry["h"])  # a projection that is not linear
         return self.Gates(h @ self.u, h[..., self.order])
 
     def update(self, carry, gates, *, key=None):
@@ -369,22 +365,22 @@ def test_a_users_own_cell():
     static = eqx.partition(cell, eqx.is_inexact_array)[1]
     xs, carry, initial = case.inputs(11, 3), case.carry(cell, 3), case.carry(cell, 3, seed=5)
 
-    def gradients(engine):
+    def gradients(scan):
         def loss(parameters, carry, xs, initial):
             cell = eqx.combine(parameters, static)
-            told = steps(11, "lengths", "resets")
-            final, (_, ys) = engine.scan(cell, carry, xs, initial, told, **OPTIONS)
+            masked = steps(11, "lengths", "resets")
+            final, (_, ys) = scan(cell, carry, xs, initial, masked, **OPTIONS)
             return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves((final, ys)))
 
         parameters = eqx.filter(cell, eqx.is_inexact_array)
         call = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))
         return call(parameters, carry, xs, initial)
 
-    assert_close(gradients(factored), gradients(plain))
+    assert_close(gradients(fast_scan), gradients(plain.scan))
 
 
 class Noisy(eqx_rnn.FactoredCell):
-    """Draws in the update; a carry with `None` in it; tokens for inputs."""
+    """A cell that draws in `update`, with a `None` in its carry, and tokens as inputs."""
 
     embedding: jax.Array
     w: jax.Array
@@ -414,13 +410,11 @@ def test_random_steps_and_tokens(make_key, options):
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, 7, (11, 2)))
     keys = jax.random.split(make_key(1), 11)
 
-    def value_and_gradients(engine):
+    def value_and_gradients(scan):
         def loss(weights, carry):
             start = None, carry
-            told = Steps(None, None, keys)
-            final, (_, ys) = engine.scan(
-                Noisy(*weights), start, tokens, start, told, **(OPTIONS | options)
-            )
+            arrays = Noisy(*weights), start, tokens, start, Steps(None, None, keys)
+            final, (_, ys) = scan(*arrays, Options(**options), substitute=None)
             return jnp.sum(jnp.sin(ys)) + jnp.sum(final[1])
 
         arguments = weights, random_like(jax.ShapeDtypeStruct((2, 3), float), 3)
@@ -428,7 +422,7 @@ def test_random_steps_and_tokens(make_key, options):
         moved = lambda *arguments: jax.jvp(gradients, arguments, random_like(arguments, 4))
         return jax.jit(moved)(*arguments)
 
-    assert_close(value_and_gradients(factored), value_and_gradients(plain))
+    assert_close(value_and_gradients(fast_scan), value_and_gradients(plain.scan))
 
 
 def test_a_traced_array_in_an_activation():

@@ -9,7 +9,7 @@ import pytest
 from interop_case import differentiate
 from interop_cases import CASES, NAMED_ACTIVATIONS, NUMBERS, POINTS
 
-from eqx_rnn.interop._activations import KERAS, ONNX
+from eqx_rnn.interop.activations import KERAS, ONNX
 
 DATA = pathlib.Path(__file__).parent / "data" / "interop.npz"
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

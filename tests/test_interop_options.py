@@ -61,7 +61,7 @@ def test_dtype_decides():
             CASE["torch-gru-1"].read(CASE["torch-gru-1"].weights())
         assert leaf_dtypes(interop.from_torch(weights, dtype="float32")) == {"float32"}
     weights["weight_ih_l0"] = np.ones((6, 3), np.int8)
-    with pytest.raises(TypeError, match=r"`weight_ih_l0`.*floating-point.*int8\[6,3\].*scaled"):
+    with pytest.raises(TypeError, match=r"`weight_ih_l0`.*floating-point.*int8\[6,3\].*quantised"):
         interop.from_torch(weights)
 
 
@@ -140,7 +140,7 @@ def test_haiku_prefix():
     cell = interop.from_haiku(params, "LSTM", prefix="agent/~/core")
     assert eqx.tree_equal(cell, interop.from_haiku({"linear": one}, "LSTM"))
     assert interop.to_haiku(cell, prefix="agent/core").keys() == {"agent/core/linear"}
-    with pytest.raises(ValueError, match=r"`prefix`.*agent/head.*Pass its path"):
+    with pytest.raises(ValueError, match=r"`prefix`.*agent/head.*Pass the path"):
         interop.from_haiku(params, "LSTM")
 
 

@@ -47,9 +47,13 @@ REFUSED = {
         lambda: interop.from_torch(torch_weights("rnn"), nonlinearity="sigmoid"),
         ["`nonlinearity`", "'tanh', 'relu'", "'sigmoid'"],
     ),
+    "torch: a cell, not layers": (
+        lambda: interop.from_torch(torch_weights("rnn"), cell=True),
+        ["`cell`", "None, False", "True"],
+    ),
     "torch: a gate's nonlinearity": (
         lambda: interop.from_torch(torch_weights("gru"), nonlinearity="relu"),
-        ["`nonlinearity`", "RNN's", "GRUCell", "Leave it out"],
+        ["`nonlinearity`", "option of an RNN", "GRUCell", "Leave it out"],
     ),
     "torch: two gates": (
         lambda: interop.from_torch({"weight_ih": np.ones((4, 3)), "weight_hh": np.ones((4, 2))}),
@@ -72,14 +76,14 @@ REFUSED = {
             {f"a.rnn.{name}": array for name, array in torch_weights("gru").items()}
             | {"a.norm.num_batches_tracked": np.array(3)}
         ),
-        ["a model's", "'a.rnn.'", "`prefix`"],
+        ["those of a model", "'a.rnn.'", "`prefix`"],
     ),
     "torch: a prefix without its dot": (
         lambda: interop.from_torch(
             {f"a.rnn.{name}": array for name, array in torch_weights("gru").items()},
             prefix="a.rnn",
         ),
-        ["a model's", "'a.rnn.'", "`prefix`"],
+        ["those of a model", "'a.rnn.'", "`prefix`"],
     ),
     "torch: inside the prefix": (
         lambda: interop.from_torch(
@@ -104,7 +108,7 @@ REFUSED = {
     "to torch: activation": (lambda: interop.to_torch(RELU), ["activation=tanh", "got relu"]),
     "to torch: another relu": (
         lambda: interop.to_torch(SimpleCell(INPUT, HIDDEN, activation=relu, key=KEY)),
-        ["activation=tanh or relu", f"that of {__name__}"],
+        ["activation=tanh or relu", f"the one of {__name__}"],
     ),
     "to torch: reset before": (lambda: interop.to_torch(BEFORE), ["reset_after=True", "False"]),
     "to torch: residual cell": (lambda: interop.to_torch(RESIDUAL), ["residual=False", "True"]),
@@ -122,7 +126,7 @@ REFUSED = {
     "to torch: reverse": (lambda: interop.to_torch(RNN(LSTM, reverse=True)), ["`reverse`"]),
     "to torch: two kinds": (
         lambda: interop.to_torch(Stacked([RNN(LSTM), RNN(GRUCell(2, 2, key=KEY))])),
-        ["one kind", "LSTMCell", "GRUCell"],
+        ["the same kind", "LSTMCell", "GRUCell"],
     ),
     "to torch: another cell": (
         lambda: interop.to_torch(RNN(MGUCell(3, 2, key=KEY))),
@@ -152,11 +156,11 @@ REFUSED = {
         lambda: interop.from_keras(
             keras_weights("keras-simplernn"), "SimpleRNN", recurrent_activation="tanh"
         ),
-        ["SimpleRNN", "leave out `recurrent_activation`"],
+        ["SimpleRNN", "Leave out `recurrent_activation`"],
     ),
     "keras: strides": (
         lambda: interop.from_keras(keras_weights(LSTM_W), "LSTM", strides=2),
-        ["`strides`", "ConvLSTM's", "2", "'LSTM'"],
+        ["`strides`", "options of a ConvLSTM", "2", "'LSTM'"],
     ),
     "keras: padding": (
         lambda: interop.from_keras(
@@ -166,11 +170,11 @@ REFUSED = {
     ),
     "keras: reset_after of none": (
         lambda: interop.from_keras(keras_weights(LSTM_W), "LSTM", reset_after=True),
-        ["`reset_after`", "GRU's", "'LSTM'"],
+        ["`reset_after`", "option of a GRU", "'LSTM'"],
     ),
     "keras: reset_after unknown": (
         lambda: interop.from_keras(keras_weights("keras-gru-True"), "GRU"),
-        ["`reset_after`", "must be told", "got None"],
+        ["`reset_after`", "must be True or False", "got None"],
     ),
     "keras: reset_after false": (
         lambda: interop.from_keras(keras_weights("keras-gru-2-6"), "GRU", reset_after=False),
@@ -205,7 +209,7 @@ REFUSED = {
         lambda: interop.from_flax(
             {"cell": CASE["flax-grucell-nnx"].weights(), "rngs": {"count": np.array(1)}}, "GRUCell"
         ),
-        ["a model's", "'cell/'", "params['cell']"],
+        ["those of a model", "'cell/'", "params['cell']"],
     ),
     "flax: a box": (
         lambda: interop.from_flax({"dense_h": {"kernel": object()}}, "GRUCell"),
@@ -213,7 +217,7 @@ REFUSED = {
     ),
     "flax: residual": (
         lambda: interop.from_flax(CASE["flax-grucell"].weights(), "GRUCell", residual=True),
-        ["`residual`", "SimpleCell's"],
+        ["`residual`", "option of a SimpleCell"],
     ),
     "flax: activations of a ConvLSTM": (
         lambda: interop.from_flax(
@@ -233,7 +237,7 @@ REFUSED = {
         lambda: interop.to_flax(
             CASE["flax-grucell"].read(CASE["flax-grucell"].weights()), "GRUCell", nnx=True
         ),
-        ["`bias_n`", "must be 0", "Use linen's"],
+        ["`bias_n`", "must be 0", "Use the GRUCell of linen"],
     ),
     "to flax: reset before": (lambda: interop.to_flax(BEFORE, "GRUCell"), ["reset_after=True"]),
     "to flax: no bias": (
@@ -261,7 +265,7 @@ REFUSED = {
     "to haiku: strides": (lambda: interop.to_haiku(STRIDED), ["strides=(1,)", "got (2,)"]),
     "to haiku: bias": (
         lambda: interop.to_haiku(LSTM, double_bias=False),
-        ["`double_bias`", "VanillaRNN's", "LSTMCell"],
+        ["`double_bias`", "option of a VanillaRNN", "LSTMCell"],
     ),
     "to equinox: projection": (lambda: interop.to_equinox(PROJECTED), ["proj_size=None", "got 1"]),
     "to equinox: reset before": (lambda: interop.to_equinox(BEFORE), ["reset_after=True"]),
@@ -291,11 +295,11 @@ REFUSED = {
     ),
     "onnx: reset": (
         lambda: interop.from_onnx(*onnx("onnx-lstm-forward"), "LSTM", linear_before_reset=1),
-        ["`linear_before_reset`", "GRU's"],
+        ["`linear_before_reset`", "option of a GRU"],
     ),
     "onnx: number of activations": (
         lambda: interop.from_onnx(*onnx("onnx-lstm-forward"), "LSTM", activations=["Tanh"]),
-        ["`activations`", "3 for each of 1", "got 1"],
+        ["`activations`", "3 items, 3 per direction", "got 1"],
     ),
     "onnx: two activations": (
         lambda: interop.from_onnx(

@@ -17,7 +17,7 @@ LENGTHS = np.array([9, 0, 11])
 
 
 class Plain(eqx_rnn.RNNCellBase):
-    """The same cell without its factors: it takes the plain scan."""
+    """The same cell as an `RNNCellBase` only, which runs by the plain scan."""
 
     cell: eqx_rnn.FactoredCell
     num_feature_dims = property(lambda self: self.cell.num_feature_dims)
@@ -82,7 +82,7 @@ def test_checkpoint_changes_nothing(cell, checkpoint):
 
 
 def test_checkpoint_saves_memory():
-    """100,000 steps of 64 units, batch 8: a training step's temporary memory, in bytes."""
+    """Temporary memory, in bytes, of a training step with 100,000 steps of 64 units, batch 8."""
     cell = eqx_rnn.LSTMCell(4, 64, dtype=jnp.float32, key=jax.random.key(0))
     xs = jax.ShapeDtypeStruct((100_000, 8, 4), jnp.float32)
 
@@ -101,7 +101,7 @@ def test_checkpoint_saves_memory():
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("truncate", [1, 4, 11])
 def test_truncate_cuts_gradients(cell, truncate, reverse):
-    """Equal to a loop over pieces with `stop_gradient` between them."""
+    """Gradients equal those of a loop over pieces with `stop_gradient` between them."""
     xs, carry = LSTM.inputs(3, 11), LSTM.carry(LSTM.cell(), 3)
 
     def by_hand(cell, carry):

@@ -317,7 +317,7 @@ MISUSES = {
     "several raw keys": (
         lambda: LSTMCell(3, 4, key=jax.random.split(jax.random.PRNGKey(0))),
         "LSTMCell: `key`",
-        "Pass one of them",
+        "Pass one of the keys",
     ),
     "cells for a cell": (lambda: RNN([lstm(), gru(4)]), "RNN: `cell`", "`StackedCell(cells)`"),
     "a layer in a layer": (

@@ -1,4 +1,4 @@
-"""Products of a step that take another form on a CPU, where that is faster."""
+"""Products that take another form on a CPU where that is faster."""
 
 import re
 
@@ -13,14 +13,16 @@ import eqx_rnn
 from eqx_rnn._base.cells import FactoredCell
 from eqx_rnn._kernels.evaluate import evaluate
 from eqx_rnn._kernels.hoist import hoist
+from eqx_rnn._kernels.jaxprs import trace
 from eqx_rnn._scan import Steps, plain
 from eqx_rnn._scan.factored import engine as factored
+from eqx_rnn._scan.steps import Options
 
-OPTIONS = {"safe": None, "reverse": False, "unroll": 1, "checkpoint": None, "all_carries": False}
+OPTIONS = {"options": Options(), "substitute": None}
 
-# On one thread as `rows @ weight`.
+# Products that would run on one thread as `rows @ weight`.
 MORE_THREADS = [((96,), (64, 256)), ((8, 12), (64, 256))]
-# Mostly copying of the weight as `rows @ weight`.
+# Products that would mostly copy the weight as `rows @ weight`.
 WEIGHT_FIRST = [((32,), (512, 2048)), ((4, 6), (512, 512))]
 
 
@@ -41,7 +43,7 @@ def operands(batch, weight, dtype=jnp.float32):
 
 
 def forms(function, args, platform="cpu"):
-    """What stands on the left of each product that `function` is lowered to."""
+    """The left operand of each product in the lowered function."""
     text = jax.jit(function).trace(*args).lower(lowering_platforms=(platform,)).as_text()
     rows, weight = (list(a.shape) for a in args)
     names = {tuple(weight): "weight", tuple(weight[::-1]): "weight"}
@@ -63,10 +65,10 @@ def test_only_on_a_cpu(shapes):
     "args",
     [
         operands((8,), (64, 256)),  # too little work for a second thread
-        operands((96,), (256, 1024)),  # enough for several as it is
+        operands((96,), (256, 1024)),  # enough work for several threads in any form
         operands((96,), (64, 256), jnp.bfloat16),
-        operands((1,), (512, 2048)),  # no work but the reading of the weight
-        operands((64,), (512, 2048)),  # enough work for each part of the weight that is copied
+        operands((1,), (512, 2048)),  # the time is that of reading the weight
+        operands((64,), (512, 2048)),  # more work than copying
         operands((32,), (512, 2048), jnp.bfloat16),
     ],
     ids=["small", "large", "bfloat16", "row", "many rows", "bfloat16, large"],
@@ -85,8 +87,8 @@ def test_values_and_derivatives(shapes):
     close(product(rows, weight), exact(rows, weight))
     _, moved = jax.jvp(product, (rows, weight), (d_rows, d_weight))
     close(moved, exact(d_rows, weight) + exact(rows, d_weight))
-    many = jnp.stack([rows, d_rows, 2 * rows])
-    close(jax.vmap(product, (0, None))(many, weight), exact(many, weight))
+    stacked = jnp.stack([rows, d_rows, 2 * rows])
+    close(jax.vmap(product, (0, None))(stacked, weight), exact(stacked, weight))
     outputs, pull = jax.vjp(product, rows, weight)
     to_rows, to_weight = pull(outputs)
     close(to_rows, exact(outputs, weight.T))
@@ -135,7 +137,7 @@ def test_no_arrays_are_left_behind():
 def test_a_weight_is_read_as_it_is_stored_where_that_is_faster(batch, is_stored):
     rows, weight = operands((batch,), (512, 2048))
     function = lambda weights, rows: jnp.tanh(rows @ weights[0].T)
-    prepare, call, sources, has_fast_transpose = hoist(function, [weight.T], rows)
+    prepare, call, sources, has_fast_transpose = hoist(trace(function, [weight.T], rows), 1)
     (prepared,) = prepare([weight.T])
     assert (prepared.shape == (2048, 512)) == is_stored == has_fast_transpose
     assert sources == [{0}]
@@ -143,7 +145,7 @@ def test_a_weight_is_read_as_it_is_stored_where_that_is_faster(batch, is_stored)
 
 
 class Wide(FactoredCell):
-    """An Elman cell whose products are worth another form, and its sizes small otherwise."""
+    """An Elman cell whose hidden product takes another form, with few inputs and steps."""
 
     weight: jax.Array
 

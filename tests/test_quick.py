@@ -1,4 +1,4 @@
-"""Every class and every kind of run, in under a minute: `.ci/modes` runs it in each mode of JAX."""
+"""Every class and every kind of run. `.ci/modes` runs these tests in each mode of JAX."""
 
 import equinox as eqx
 import jax
@@ -42,7 +42,7 @@ def loop(cell, xs, *, key=None, resets=None, reverse=False, truncate=None, **ste
     carry_key, step_key, begin_key = 3 * (None,) if key is None else jax.random.split(key, 3)
     sample = jax.ShapeDtypeStruct((BATCH, *xs.shape[2:]), xs.dtype)
     carry = cell.initialize_carry(carry_key, sample)
-    cell, carry, restore = cell.begin(carry, key=begin_key)
+    cell, carry, finish = cell.begin(carry, key=begin_key)
     initial = cell.initialize_carry(carry_key, sample)
     keys = TIME * [None] if key is None else jax.random.split(step_key, TIME)
     outputs = TIME * [None]
@@ -55,7 +55,7 @@ def loop(cell, xs, *, key=None, resets=None, reverse=False, truncate=None, **ste
         new, y = cell(start, xs[:, t], key=keys[t])
         carry = choose(valid, new, carry)
         outputs[t] = choose(valid, y, jnp.zeros_like(y))
-    return restore(carry), jnp.stack(outputs, 1)
+    return finish(carry), jnp.stack(outputs, 1)
 
 
 def value_and_gradients(run, *arguments):
@@ -205,6 +205,28 @@ def test_flip_sequences():
     for row, of_row, end in zip(flipped, xs, LENGTHS, strict=True):
         np.testing.assert_array_equal(row[:end], of_row[:end][::-1])
         np.testing.assert_array_equal(row[end:], of_row[end:])
+
+
+def test_sequences_in_one_array():
+    """The last output of each sequence is that of the sequence alone."""
+    cell, xs = LSTM.cell(), np.asarray(LSTM.inputs(BATCH, TIME))
+    padded, lengths = eqx_rnn.pad_sequences([x[:n] for x, n in zip(xs, LENGTHS, strict=True)])
+    np.testing.assert_array_equal(lengths, LENGTHS)
+    np.testing.assert_array_equal(
+        eqx_rnn.lengths_to_mask(lengths, TIME), is_valid(seq_lengths=LENGTHS)
+    )
+    last = eqx_rnn.last_valid(eqx_rnn.RNN(cell)(padded, seq_lengths=lengths), seq_lengths=lengths)
+    for row, x, end in zip(last, xs, LENGTHS, strict=True):
+        _, alone = reference.run(LSTM, cell, x[None, :end])
+        np.testing.assert_allclose(row, alone[0, -1] if end else 0 * row, **EXACT)
+
+
+def test_a_stack_steps_as_it_runs():
+    inner = BY_NAME["residual-gru"]
+    layers = [eqx_rnn.RNN(inner.cell(seed=seed)) for seed in range(2)]
+    stack, xs = eqx_rnn.Stacked(layers, residual=True), inner.inputs(BATCH, TIME)
+    carry, ys = loop(stack.as_cell(), xs)
+    assert_close(stack(xs, return_carry=True), (carry, ys))
 
 
 def test_errors():

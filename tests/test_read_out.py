@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from cases import CELLS, WRAPPED
 from helpers import EXACT, assert_close
-from test_engine import OF_A_RUN
 
 import eqx_rnn
 from eqx_rnn import LSTMCarry, RecurrentDropout, Residual, StackedCell, Zoneout
 from eqx_rnn._scan import Steps
-from eqx_rnn._scan.factored import plan as _run
+from eqx_rnn._scan.factored.plan import Plan, plan
+from eqx_rnn._scan.steps import Options
 
 KEY = jax.random.key(1)
 INNER = {case.name: case for case in cases.INNER}
@@ -48,10 +48,10 @@ def test_stacks_and_dropout_read_their_inner_carry():
     x = GRU.inputs(2)
     carry, outputs = cell(cell.initialize_carry(KEY, x), x)
     np.testing.assert_array_equal(cell.read_out(carry), outputs)
-    begun, carry, restore = cell.begin(carry)
+    begun, carry, finish = cell.begin(carry)
     carry, outputs = begun(carry, x)
     np.testing.assert_array_equal(begun.read_out(carry), outputs)
-    np.testing.assert_array_equal(cell.read_out(restore(carry)), outputs)
+    np.testing.assert_array_equal(cell.read_out(finish(carry)), outputs)
 
 
 class Around(eqx_rnn.FactoredCell):
@@ -120,9 +120,9 @@ def test_zoneout_in_training_around_every_cell(case):
     """With `update` as it is, jitted and rematerialised; and with rate 0."""
     cell, x = case.cell(), case.inputs(4)
     old = case.carry(cell, 4)
-    parts = jax.tree.leaves(old, is_leaf=lambda part: hasattr(part, "mix"))
+    parts = jax.tree.leaves(old, is_leaf=lambda part: isinstance(part, eqx_rnn.Mixable))
     rate = [0.3, 0.6][: len(parts)]
-    tree = jax.tree.structure(old, is_leaf=lambda part: hasattr(part, "mix"))
+    tree = jax.tree.structure(old, is_leaf=lambda part: isinstance(part, eqx_rnn.Mixable))
     rates = tree.unflatten(rate)
 
     @eqx.filter_jit
@@ -314,6 +314,6 @@ def test_the_engine_keeps_the_outputs_once(inner):
     case = INNER[inner]
     cell = Zoneout(case.cell(), 0.3)
     steps = Steps(None, None, jax.random.split(KEY, 11))
-    run = _run.Run(cell, case.carry(cell, 3), case.inputs(11, 3), steps, **OF_A_RUN)
-    assert run.applies
-    assert run.copies == [0]
+    planned = plan(cell, case.carry(cell, 3), case.inputs(11, 3), steps, Options())
+    assert isinstance(planned, Plan)
+    assert planned.repeats == [0]

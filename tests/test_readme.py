@@ -1,21 +1,84 @@
-"""The README's code runs, in its order."""
+"""All code in README and docs runs, page by page and in order, as a reader runs it.
 
+The blocks of a page share one namespace. A line `print(...)  # text` must print the text. The
+comment `<!-- needs: package -->` in front of a block says that it runs only with that package.
+"""
+
+import functools
+import importlib.util
 import pathlib
 import re
+from typing import NamedTuple
 
 import jax
-import numpy as np
+import pytest
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
+ROOT = pathlib.Path(__file__).parent.parent
+README = ROOT / "README.md"
+OTHER_PAGES = sorted((ROOT / "docs").glob("*.md"))
+BLOCK = re.compile(r"(?:^<!-- needs: (\w+) -->\n)?^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PRINTED = re.compile(r"^print\(.*\)  # (.*)$", re.MULTILINE)
 
 
-def blocks():
-    return re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+class Block(NamedTuple):
+    line: int
+    package: str  # empty if the block needs only what the tests need
+    code: str
 
 
-def test_code_runs_and_trains():
-    namespace = {}
+@functools.cache
+def blocks(page):
+    text = page.read_text()
+    return [
+        Block(text.count("\n", 0, match.start(2)), match[1] or "", match[2])
+        for match in BLOCK.finditer(text)
+    ]
+
+
+def run(page, package):
+    """Runs the blocks that need nothing, or this package; returns the namespace."""
+    printed, namespace = [], {}
+    namespace["print"] = lambda *values: printed.append(" ".join(map(str, values)))
     with jax.enable_x64(False):
-        for block in blocks():
-            exec(compile(block, str(README), "exec"), namespace)
-    assert float(namespace["loss"]) < 0.5 * float(np.var(namespace["y"]))
+        for block in blocks(page):
+            if block.package in ("", package):
+                code = "\n" * block.line + block.code  # so that errors show the page's lines
+                exec(compile(code, str(page), "exec"), namespace)
+                assert printed == PRINTED.findall(block.code)
+                printed.clear()
+    return namespace
+
+
+RUNS = [
+    pytest.param(page, package, id=f"{page.relative_to(ROOT)}{package and f'-{package}'}")
+    for page in OTHER_PAGES
+    for package in sorted({block.package for block in blocks(page)})
+]
+
+
+@pytest.mark.parametrize(("page", "package"), RUNS)
+def test_code_runs(page, package):
+    if package and importlib.util.find_spec(package) is None:
+        pytest.skip(f"some code in {page.relative_to(ROOT)} needs {package}")
+    run(page, package)
+
+
+def test_readme_runs_and_trains():
+    namespace = run(README, "")
+    assert float(namespace["loss"]) < 0.5 * float(namespace["y"].var())
+
+
+def test_every_block_is_found():
+    """A fence that is indented, or has options, would be left out of the test."""
+    for page in [README, *OTHER_PAGES]:
+        fences = re.findall(r"^\s*```\s*py", page.read_text(), re.MULTILINE)
+        assert len(fences) == len(blocks(page)), page
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """`mkdocs build --strict` checks those of `docs`."""
+    for file, anchor in re.findall(r"\]\(([^):#]+)(?:#([^)]*))?\)", page.read_text()):
+        text = (ROOT / file).read_bytes()
+        headings = re.findall(r"^#+ (.*)$", text.decode(), re.MULTILINE) if anchor else []
+        assert anchor in ["", *(heading.lower().replace(" ", "-") for heading in headings)]

@@ -36,9 +36,9 @@ def test_equals_a_loop(case, reverse):
     cell = case.cell()
     rnn = eqx.filter_jit(eqx_rnn.RNN(cell, reverse=reverse))
     xs, carry = case.inputs(3, 6), case.carry(cell, 3)
-    told = {"seq_lengths": LENGTHS, "resets": RESETS}
-    result = rnn(xs, initial_carry=carry, return_carry=True, **told)
-    assert_result(result, reference.run(case, cell, xs, carry=carry, reverse=reverse, **told))
+    options = {"seq_lengths": LENGTHS, "resets": RESETS}
+    result = rnn(xs, initial_carry=carry, return_carry=True, **options)
+    assert_result(result, reference.run(case, cell, xs, carry=carry, reverse=reverse, **options))
     assert_result(rnn(xs, return_carry=True), reference.run(case, cell, xs, reverse=reverse))
 
 

@@ -55,12 +55,12 @@ def test_resets_mean_the_first_step_in_every_layer(options):
 
 
 def test_time_major_vmap_and_jit():
-    stacked, told = Stacked(layers()), {"seq_lengths": LENGTHS, "resets": RESETS}
-    expected = stacked(XS, **told)
+    stacked, options = Stacked(layers()), {"seq_lengths": LENGTHS, "resets": RESETS}
+    expected = stacked(XS, **options)
     major = Stacked(layers(time_major=True))
     ys = major(jnp.moveaxis(XS, 1, 0), seq_lengths=LENGTHS, resets=RESETS.T)
     assert_close(jnp.moveaxis(ys, 0, 1), expected)
-    assert_close(eqx.filter_jit(stacked)(XS, **told), expected)
+    assert_close(eqx.filter_jit(stacked)(XS, **options), expected)
     single = lambda x, n, r: stacked(x, seq_lengths=n, resets=r)
     assert_close(jax.vmap(single)(XS, LENGTHS, RESETS), expected)
 
@@ -92,7 +92,7 @@ def test_norms_and_residual_connections():
 
 
 class Echo(eqx_rnn.RNNCellBase):
-    """Puts out what it takes in; draws with the key into its carry."""
+    """Returns its inputs; draws with the key into its carry."""
 
     num_feature_dims = property(lambda self: 1)
 
@@ -195,7 +195,7 @@ class OneCell(eqx_rnn.RNNCellBase):
 
 
 @pytest.mark.parametrize(
-    ("rnn_options", "told", "return_carry"),
+    ("rnn_options", "options", "return_carry"),
     [
         ({}, {"seq_lengths": LENGTHS, "resets": RESETS}, True),
         ({"reverse": True}, {"seq_lengths": LENGTHS, "resets": RESETS}, "all"),
@@ -205,7 +205,7 @@ class OneCell(eqx_rnn.RNNCellBase):
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else str(value),
 )
-def test_layer_by_layer_equals_step_by_step(rnn_options, told, return_carry):
+def test_layer_by_layer_equals_step_by_step(rnn_options, options, return_carry):
     """Values and gradients, from a given carry."""
     cell = stacked_cell() if not rnn_options else stacked_cell().cells[0]
     start = random_like(cell.initialize_carry(None, XS[:, 0]), 7)
@@ -214,7 +214,7 @@ def test_layer_by_layer_equals_step_by_step(rnn_options, told, return_carry):
         def loss(args):
             cell, xs, start = args
             rnn = RNN(wrap(cell), **rnn_options)
-            result = rnn(xs, initial_carry=start, return_carry=return_carry, **told)
+            result = rnn(xs, initial_carry=start, return_carry=return_carry, **options)
             return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(result)), result
 
         return eqx.filter_jit(eqx.filter_value_and_grad(loss, has_aux=True))((cell, XS, start))
@@ -223,7 +223,7 @@ def test_layer_by_layer_equals_step_by_step(rnn_options, told, return_carry):
 
 
 class Noisy(Echo):
-    """Adds noise to what it takes in."""
+    """Adds noise to its inputs."""
 
     def __call__(self, carry, inputs, *, key=None):
         return carry + inputs, inputs + jr.normal(key, inputs.shape)
@@ -306,13 +306,13 @@ def test_wrapped_cells_as_one_cell():
 
     carry_key, step_key, begin_key = jr.split(key, 3)
     start = stacked.initialize_carry(carry_key, xs[:, 0])
-    cell, carry, restore = stacked.begin(start, key=begin_key)
+    cell, carry, finish = stacked.begin(start, key=begin_key)
     for t, one_key in enumerate(jr.split(step_key, 6)):
         carry, y = cell(carry, xs[:, t], key=one_key)
         np.testing.assert_allclose(ys[:, t], y, rtol=1e-10, atol=1e-10)
-    jax.tree.map(np.testing.assert_allclose, final, restore(carry))
+    jax.tree.map(np.testing.assert_allclose, final, finish(carry))
 
-    calm = RNN(eqx.nn.inference_mode(stacked))(xs)
-    assert not np.allclose(calm, ys)
+    at_inference = RNN(eqx.nn.inference_mode(stacked))(xs)
+    assert not np.allclose(at_inference, ys)
     inner = StackedCell([cell.cell for cell in cells])
-    np.testing.assert_allclose(calm, RNN(inner)(xs), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(at_inference, RNN(inner)(xs), rtol=1e-10, atol=1e-10)

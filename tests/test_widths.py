@@ -177,8 +177,8 @@ def test_cells_tell_what_a_step_returns(case):
     outputs = output_struct(cell, sample)
     assert inputs.shape[-1] == case.features[-1]
     assert inputs.ndim == len(case.features)
-    told = cell_outputs(cell, inputs)
-    assert (told.ndim, told.shape[-1]) == (outputs.ndim, outputs.shape[-1])
+    known = cell_outputs(cell, inputs)
+    assert (known.ndim, known.shape[-1]) == (outputs.ndim, outputs.shape[-1])
 
 
 class Embedding(GRUCell):

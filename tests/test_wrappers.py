@@ -10,7 +10,7 @@ import pytest
 from cases import weights
 from helpers import EXACT, assert_close, random_like
 from plain_cell import PlainCell
-from test_engine import OPTIONS
+from test_engine import OPTIONS, fast_scan
 
 import eqx_rnn
 from eqx_rnn import (
@@ -22,7 +22,6 @@ from eqx_rnn import (
     Zoneout,
 )
 from eqx_rnn._scan import Steps, plain
-from eqx_rnn._scan.factored import engine as factored
 
 INNER = {case.name: case for case in cases.INNER}
 LSTM = INNER["lstm"]
@@ -153,13 +152,13 @@ def test_drop_connect_drops_the_same_weights_at_all_steps(inner):
     assert abs(dropped - 0.4) < 5 * (0.4 * 0.6 / (2 * first.size)) ** 0.5
 
     cell = rnn.cell.cell
-    begun, carry, restore = rnn.cell.begin(case.carry(cell, 3), key=KEY)
-    kept = np.asarray(begun.cell.weight_hh != 0)
+    begun, carry, finish = rnn.cell.begin(case.carry(cell, 3), key=KEY)
+    kept = np.asarray(begun.weight_hh != 0)
     masked = jnp.where(kept, cell.weight_hh / 0.6, 0)
     by_hand = eqx_rnn.RNN(eqx.tree_at(lambda c: c.weight_hh, cell, masked))
     expected = by_hand(xs, initial_carry=carry, return_carry=True)
     final, ys = eqx_rnn.RNN(begun)(xs, initial_carry=carry, return_carry=True)
-    assert_close((restore(final), ys), expected)
+    assert_close((finish(final), ys), expected)
 
 
 def nested(cell, key=KEY):
@@ -194,9 +193,8 @@ def test_training_mode_again():
 
 
 @all_inner
-def test_engine_equals_plain_scan(inner, monkeypatch):
+def test_engine_equals_plain_scan(inner):
     """Values and gradients of all wrappers at once, with the same keys."""
-    monkeypatch.setattr(eqx_rnn._scan.factored.plan, "chunk_size", lambda *_: 4)
     case = INNER[inner]
     cell = nested(case.cell())
     carry = start(cell, case, 3)
@@ -205,20 +203,20 @@ def test_engine_equals_plain_scan(inner, monkeypatch):
     valid = jnp.asarray(np.arange(6)[:, None] < LENGTHS)
     steps = Steps(valid, jnp.asarray(RESETS.T), keys)
 
-    def value_and_gradients(engine):
+    def value_and_gradients(scan):
         @eqx.filter_jit
         @eqx.filter_value_and_grad
         def loss(args):
             cell, xs, carry = args
-            begun, carry, restore = cell.begin(carry, key=KEY)
+            begun, carry, finish = cell.begin(carry, key=KEY)
             initial = begun.initialize_carry(KEY, xs[0])
-            final, (_, ys) = engine.scan(begun, carry, xs, initial, steps, **OPTIONS)
-            floats = eqx.filter((restore(final), ys), eqx.is_inexact_array)
+            final, (_, ys) = scan(begun, carry, xs, initial, steps, **OPTIONS)
+            floats = eqx.filter((finish(final), ys), eqx.is_inexact_array)
             return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(floats))
 
         return loss((cell, xs, carry))
 
-    fast, slow = value_and_gradients(factored), value_and_gradients(plain)
+    fast, slow = value_and_gradients(fast_scan), value_and_gradients(plain.scan)
     assert_close(fast, slow)
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(fast[1][0]))
 

@@ -1,4 +1,4 @@
-"""Checks of carries, of their order with the inputs, and of cells that are ensembles."""
+"""Checks of carries, of the order of carry and inputs, and of ensembles of cells."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._checks.errors import fault
-from .._checks.messages import describe, describe_tree, has_field, is_ours
+from .._checks.messages import describe, describe_tree, has_field
 from .._dtypes import widest
 
 
 def check_carry(owner: str, name: str, carry: PyTree, wanted: PyTree) -> PyTree[Array]:
-    """`carry` with the structure and shapes of `wanted`, promoted to its dtypes where wider.
+    """`carry`, checked to have the structure and shapes of `wanted`, and promoted to its dtypes.
 
-    Promotion never narrows: a float32 carry for a bfloat16 cell stays float32.
+    A promotion never narrows: a float32 carry for a bfloat16 cell stays float32.
     """
     start = (
         f"`{name}` must be {describe_tree(wanted)}, as `initialize_carry` makes it for these "
@@ -62,7 +62,7 @@ def check_carry(owner: str, name: str, carry: PyTree, wanted: PyTree) -> PyTree[
 def _advise(carry: Any, wanted: Any) -> str:
     is_plain = isinstance(carry, tuple | list) and not hasattr(carry, "_fields")
     if is_plain and len(carry) == 1 and jax.tree.structure(carry[0]) == jax.tree.structure(wanted):
-        return "pass the only item of it: a `Stacked` has a carry per layer, a layer has one."
+        return "pass its only item: a `Stacked` has one carry per layer, a layer has one carry."
     named = _plain_for(carry, wanted)
     if named is not None:
         fields = ", ".join(named._fields)
@@ -71,7 +71,7 @@ def _advise(carry: Any, wanted: Any) -> str:
 
 
 def _plain_for(carry: Any, wanted: Any) -> Any:
-    """The first `NamedTuple` that is wanted where the carry has a plain tuple or list."""
+    """The first `NamedTuple` in `wanted` in whose place the carry has a plain tuple or list."""
     if not isinstance(carry, tuple | list) or not isinstance(wanted, tuple):
         return None
     if len(carry) != len(wanted):
@@ -87,22 +87,22 @@ def check_parts(
 ) -> tuple[Any, ...]:
     """`carry`, checked to be a tuple with one carry per part.
 
-    `directions` is the number of directions in the parts, if some have two.
+    `directions` is the number of directions in all parts, if any part has two.
     """
     is_plain = isinstance(carry, tuple) and not hasattr(carry, "_fields")
     if is_plain and len(carry) == number:
         return carry
     came = f"a tuple of {len(carry)}" if is_plain else type(carry).__name__
-    advice = "Pass what the last call returned, or build the tuple by hand."
+    advice = "Pass the carry that the last call returned, or build the tuple by hand."
     if is_plain and len(carry) == directions:
         advice = (
-            "That is one per direction: pass a pair (forward, backward) for a `Bidirectional`; "
+            "This tuple has one per direction: pass a pair (forward, backward) for a `Bidirectional`; "
             "`from_torch_state(..., bidirectional=True)` makes such pairs."
         )
     elif isinstance(carry, list):
         advice = "Make a tuple of the list."
     elif is_plain and part == "direction" and len(carry) == 1 and isinstance(carry[0], tuple):
-        advice = "Pass the only item of it: a `Stacked` has a carry per layer."
+        advice = "Pass its only item: a `Stacked` has one carry per layer."
     elif not isinstance(carry, tuple) or not is_plain:
         advice = f"Put one carry per {part} into a tuple."
     wanted = f"tuple of {number}" if part != "direction" else "pair (forward, backward)"
@@ -116,9 +116,9 @@ def check_parts(
 def check_step(
     owner: str, cell: Any, carry: Any, inputs: Any, carry_like: Callable[[Any, Any], Any]
 ) -> PyTree[Array]:
-    """The carry of a step, checked with its inputs.
+    """The carry of a step, checked against its inputs.
 
-    `carry_like` makes the struct of a cell's carry from its inputs.
+    `carry_like` returns the struct of a cell's carry, from the cell and its inputs.
     """
     check_single(owner, cell)
     try:
@@ -132,11 +132,11 @@ def check_step(
 def check_order(
     owner: str, cell: Any, carry: Any, inputs: Any, carry_like: Callable[[Any, Any], Any]
 ) -> None:
-    """Raises an error if the carry and the inputs of a step that failed are swapped."""
+    """Raises an error if the carry and the inputs of a failed step are swapped."""
     try:
         like = jax.tree.leaves(carry_like(cell, carry))
         swapped = [leaf.shape for leaf in like] == list(map(np.shape, jax.tree.leaves(inputs)))
-    except Exception:  # whatever a cell of users raises
+    except Exception:  # a user's cell may raise any error
         swapped = False
     if swapped:
         raise fault(
@@ -148,16 +148,14 @@ def check_order(
 
 
 def check_single(owner: str, cell: Any) -> None:
-    """Checks that a cell is one cell, and not an ensemble that needs `vmap`."""
+    """Checks that a cell is a single cell, not an ensemble, which needs `vmap`."""
     for part in cell.cells if has_field(cell, "cells") else ():
         check_single(owner, part)
     if has_field(cell, "cell"):
         check_single(owner, cell.cell)
-    weight = getattr(cell, "weight_ih", None)
-    if weight is None or not is_ours(type(cell)):
-        return
+    weight = cell.weight_ih if has_field(cell, "weight_ih") else None
     ndim = cell.num_feature_dims + 1
-    if weight.ndim > ndim:
+    if weight is not None and weight.ndim > ndim:
         raise fault(
             ValueError,
             owner,

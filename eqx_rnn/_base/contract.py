@@ -1,4 +1,4 @@
-"""Checks of the results of a step when it is traced, and the dtypes that its carry keeps."""
+"""Checks of the results of a step while it is traced, and the dtypes that its carry keeps."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def check_contract(
     new_carry: PyTree[Any],
     outputs: PyTree[Any],
 ) -> None:
-    """Checks the carry before a step of a cell, its gates and its results."""
+    """Checks the carry before a step, its gates, its new carry and its outputs."""
     owner, batch = type(cell).__name__, inputs.shape[: len(inputs.shape) - cell.num_feature_dims]
     check_batch(owner, "the carry", carry, batch)
     for part, name in zip(gates, ("`project_input`", "`project_hidden`"), strict=False):
@@ -28,7 +28,7 @@ def check_contract(
 
 
 def check_batch(owner: str, name: str, tree: PyTree[Any], batch: tuple[Any, ...]) -> None:
-    """Checks that every array has the batch axes in front: broadcasting would mix the rows."""
+    """Checks that every array starts with the batch axes. Broadcasting would mix the rows."""
     for leaf in jax.tree.leaves(tree):
         if leaf.shape[: len(batch)] != batch:
             raise ValueError(
@@ -39,9 +39,9 @@ def check_batch(owner: str, name: str, tree: PyTree[Any], batch: tuple[Any, ...]
 
 
 def check_new_carry(owner: str, carry: PyTree[Any], new_carry: PyTree[Any]) -> None:
-    """Checks that a step's carry has the structure, the shapes and the kinds of the old one."""
+    """Checks that a new carry has the structure, shapes and kinds of dtypes of the old one."""
     start = (
-        f"{owner}: a step must return a carry like the one it is given, {describe_tree(carry)}, "
+        f"{owner}: a step must return a carry like the old one, {describe_tree(carry)}, "
         f"got {describe_tree(new_carry)}."
     )
     if jax.tree.structure(carry) != jax.tree.structure(new_carry):
@@ -62,10 +62,10 @@ def check_new_carry(owner: str, carry: PyTree[Any], new_carry: PyTree[Any]) -> N
 
 
 def widen(carry: PyTree[Any], new_carry: PyTree[Any]) -> PyTree[Any]:
-    """The dtypes that a carry keeps: of each floating leaf, the wider of its own and a step's.
+    """The dtypes that a carry keeps: for each floating leaf, the wider one of the two.
 
-    A leaf of another kind than the old one keeps it: `check_new_carry` raises an error. The dtype
-    of random keys is JAX's own, and none of NumPy's.
+    A leaf whose kind has changed keeps the new dtype, and `check_new_carry` raises an error. Random
+    keys have a dtype of JAX, which NumPy does not know.
     """
 
     def of_leaf(old: Any, new: Any) -> Any:
@@ -78,7 +78,7 @@ def widen(carry: PyTree[Any], new_carry: PyTree[Any]) -> PyTree[Any]:
 
 
 def keep_dtypes(dtypes: PyTree[Any], carry: PyTree[Array]) -> PyTree[Array]:
-    """`carry` with other dtypes."""
+    """`carry` cast to the given dtypes."""
     return jax.tree.map(
         lambda dtype, leaf: leaf if leaf.dtype == dtype else leaf.astype(dtype), dtypes, carry
     )

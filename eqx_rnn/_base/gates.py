@@ -1,4 +1,4 @@
-"""The gates of a `FactoredCell`: two PyTrees of one structure, `None` where one has no part."""
+"""The gates of a `FactoredCell`: the sum of two PyTrees, which may have `None` for a leaf."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from .._checks.messages import describe_tree
 
 
 def add_gates(from_input: PyTree[Array], from_hidden: PyTree[Array]) -> PyTree[Array]:
-    """Adds the two parts of a `FactoredCell`'s gates, `None` meaning absent."""
+    """Adds the two parts of the gates of a `FactoredCell`. `None` stands for a missing leaf."""
 
     def add(a: Any, b: Any) -> Any:
         if a is None or b is None:
@@ -21,15 +21,18 @@ def add_gates(from_input: PyTree[Array], from_hidden: PyTree[Array]) -> PyTree[A
 
 
 def map_gates(function: Callable[[Any, Any], Any], first: PyTree, second: PyTree) -> PyTree:
-    """`function` of each two leaves of gates; of `None` and a leaf or subtree where one has it."""
+    """Maps a function over the leaves of two PyTrees.
+
+    Where one PyTree has `None`, the function gets `None` and the leaf or subtree of the other one.
+    """
     if first is None or second is None:
         return function(first, second)
     parts, tree = _children(first)
     other_parts, other_tree = _children(second)
     if tree != other_tree:
         raise TypeError(
-            "`project_input` and `project_hidden` must return gates of one structure, `None` where "
-            f"one of them has no part, got {describe_tree(first)} and {describe_tree(second)}."
+            "`project_input` and `project_hidden` must return gates of the same structure, with `None` "
+            f"for a missing leaf, got {describe_tree(first)} and {describe_tree(second)}."
         )
     if jax.tree_util.treedef_is_leaf(tree):
         return function(first, second)

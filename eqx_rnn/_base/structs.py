@@ -1,4 +1,4 @@
-"""Structure, shapes and dtypes of carries and outputs. Nothing is computed."""
+"""Structure, shapes and dtypes of carries and outputs, without computing them."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 
 def carry_struct(cell: Any, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
-    """Structure, shapes and dtypes of a cell's carry, computing nothing."""
+    """Structure, shapes and dtypes of a cell's carry."""
     return jax.eval_shape(lambda key: cell.initialize_carry(key, sample_input), jax.random.key(0))
 
 
 def output_struct(cell: Any, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
-    """Structure, shapes and dtypes of a cell's outputs of a step, computing nothing."""
+    """Structure, shapes and dtypes of a cell's outputs of one step."""
     sample = jax.ShapeDtypeStruct(sample_input.shape, sample_input.dtype)
 
     def step(carry: PyTree[Array], inputs: Array, key: PRNGKeyArray) -> PyTree[Array]:

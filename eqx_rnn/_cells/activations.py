@@ -7,6 +7,7 @@ import jax.nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks.functions import check_activated
 from .._functions.function import is_function
 from .._kernels.products import along
 
@@ -29,4 +30,7 @@ def activate(
         scale, shift = along(scale, gates), along(1 - scale, gates)
         return jnp.split(jnp.tanh(scale * gates) * scale + shift, len(functions), axis=-1)
     parts = jnp.split(gates, len(functions), axis=-1)
-    return [function(part) for function, part in zip(functions, parts, strict=True)]
+    return [
+        check_activated(function, part, function(part))
+        for function, part in zip(functions, parts, strict=True)
+    ]

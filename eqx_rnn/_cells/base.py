@@ -12,7 +12,7 @@ an abstract class. And `__pdoc__` replaces what Equinox prints for a module.
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar, Required, TypedDict, no_type_check
+from typing import Any, ClassVar, Required, TypedDict
 
 import equinox as eqx
 import jax.nn
@@ -77,8 +77,8 @@ class AbstractCell(RNNCellBase):
     input_size: int = eqx.field(static=True)
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: eqx.AbstractVar[Callable]
-    carry_init: eqx.AbstractVar[Initializer]
+    activation: Callable
+    carry_init: Initializer
     _defaults: ClassVar[dict[str, Any]] = {
         "use_bias": True,
         "activation": jnp.tanh,
@@ -95,14 +95,6 @@ class AbstractCell(RNNCellBase):
             cls._defaults = defaults | cls._defaults | defaults
         if "__init__" in vars(cls):
             document(cls, AbstractCell)
-            fields = cls.__dataclass_fields__
-            # A module in the place of a function is a part of the PyTree, after the arrays of the
-            # cell. A base class can declare fields only before them.
-            abstract = [getattr(base, "__abstractvars__", ()) for base in cls.__mro__]
-            for name in ("activation", "gate_activation", "carry_init"):
-                if any(name in names for names in abstract) and name not in fields:
-                    cls.__annotations__[name] = Callable
-                    setattr(cls, name, eqx.field(converter=as_function))
 
     def _setup(
         self,
@@ -122,7 +114,8 @@ class AbstractCell(RNNCellBase):
         self.hidden_size = hidden_size
         fields = type(self).__dataclass_fields__.keys() - vars(self).keys()
         for name in values.keys() & fields:
-            setattr(self, name, values[name])
+            value = values[name]
+            setattr(self, name, as_function(value) if callable(value) else value)
         dtype = values["dtype"]
         dtype = jnp.result_type(float) if dtype is None else as_dtype(owner, dtype)
         return Draw(values, dtype, input_size, hidden_size, kernel_size)
@@ -136,7 +129,6 @@ class AbstractCell(RNNCellBase):
     def _space(self, sample_input: Any) -> tuple[Any, ...]:
         """Checks a sample of the inputs, and returns the spatial axes of the state for it."""
 
-    @no_type_check  # runs in every step that is not jitted
     def _first_carry(self, key: PRNGKeyArray | None, sample_input: Any, *sizes: int) -> list[Array]:
         """The arrays of the first carry: one per number of features."""
         space = self._space(sample_input)
@@ -184,7 +176,6 @@ class VectorCell(AbstractCell):
     def num_feature_dims(self) -> int:
         return 1
 
-    @no_type_check
     def _space(self, sample_input: Any) -> tuple[Any, ...]:
         check_inputs(self, sample_input, (self.input_size,))
         return ()
@@ -196,4 +187,4 @@ class GatedCell(AbstractCell, gate_activation=jax.nn.sigmoid):
     - `gate_activation`: the function of the gates, of the same kind as `activation`.
     """
 
-    gate_activation: eqx.AbstractVar[Callable]
+    gate_activation: Callable

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, no_type_check
+from typing import Any
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -70,7 +70,7 @@ class Draw:
         return bias
 
     def vector(
-        self, key: PRNGKeyArray, gates: int, init: str | Initializer
+        self, key: PRNGKeyArray, gates: int, init: Any
     ) -> Float[Array, "{gates}*{self.hidden_size}"]:
         """`(gates * hidden_size,)`, by an initialiser or the common option of that name."""
         init = self.options[init] if isinstance(init, str) else init
@@ -83,7 +83,6 @@ class Draw:
         drawn = [self._array(k, self.options[init], shape) for k in jr.split(key, gates)]
         return jnp.concatenate([jnp.moveaxis(matrix, (-1, -2), (0, 1)) for matrix in drawn])
 
-    @no_type_check  # what calls it checks the shape
     def _array(self, key: PRNGKeyArray, init: Initializer, shape: tuple[int, ...]) -> Array:
         """Calls an initialiser in float32 or wider, then casts.
 

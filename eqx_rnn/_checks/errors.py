@@ -1,7 +1,7 @@
-"""Errors about an argument, in the names of the call that the user made.
+"""Errors about an argument, with the names that the user passed.
 
-A check deep inside speaks of its own argument: a cell of `sample_input`, a layer of
-`initial_carry`. On the way out, each caller replaces the names of owner and argument by its own.
+A check deep inside knows only the name of its own argument, such as `sample_input` in a cell or
+`initial_carry` in a layer. On the way out, each caller puts its own names in place of them.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ _CALLER: ContextVar[str | None] = ContextVar("caller", default=None)
 def fault(
     kind: type[Exception], owner: str, text: str, features: tuple[int | str, ...] | None = None
 ) -> Exception:
-    """An error about an argument; `text` starts with the argument's name between ticks.
+    """An error about an argument. `text` starts with the name of the argument in backticks.
 
-    `features` are the feature axes that inputs should have, if these are wrong.
+    `features` are the expected feature axes, if the error is about the shape of inputs.
     """
     error = kind(f"{owner}: {text}")
     error.fault = text, features  # pyright: ignore
@@ -25,14 +25,14 @@ def fault(
 
 
 def get_fault(error: BaseException) -> tuple[str, tuple[int | str, ...] | None]:
-    """The text and the features of a fault; nothing for other errors."""
+    """The text and the features of a `fault`. The text of other errors is empty."""
     return getattr(error, "fault", ("", None))
 
 
 def rename(error: Exception, owner: str, path: str = "", **names: str) -> None:
-    """Rewrites a fault as one of `owner`, with other names for its argument.
+    """Rewrites a `fault` as an error of `owner`, with other names for its argument.
 
-    `path` leads from the owner to the part that raised it.
+    `path` leads from the owner to the part that raised the error, as in `cell.`.
     """
     text, features = get_fault(error)
     if not text:
@@ -49,15 +49,16 @@ def rename(error: Exception, owner: str, path: str = "", **names: str) -> None:
 
 
 def caller(owner: str) -> str:
-    """The outermost layer around the owner, which the user called: for errors at run time."""
+    """The outermost layer around the owner, which the user called. Used by errors at run time."""
     return _CALLER.get() or owner
 
 
 @contextmanager
 def part_of(owner: str, part: str, carry: str, *, is_first: bool = True) -> Iterator[None]:
-    """Rewrites errors of a part as errors of the owner, which names the part's carry `carry`.
+    """Rewrites errors of a part as errors of the owner.
 
-    Only the part that `is_first` has the same inputs as the owner.
+    `carry` is the owner's name for the carry of the part. Only the first part has the same inputs
+    as the owner.
     """
     token = _CALLER.set(caller(owner))
     try:

@@ -1,14 +1,12 @@
-"""Checks of what users pass, with errors that say what to do.
+"""Checks of the arguments of users, with errors that say what to do.
 
-Each text names the argument, what was wanted, what came, and what to do about it. Annotations
-check the same shapes deeper inside; these run first because their texts are kinder.
+Each text names the argument, the expected and the given value, and a remedy. Annotations check the
+same shapes deeper inside. The checks here run first, because their texts are more helpful.
 """
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +16,7 @@ from .errors import fault
 
 
 def describe(value: Any) -> str:
-    """`float32[2,5]` for an array or a struct, the type's name for anything else."""
+    """`float32[2,5]` for an array or a struct; the type and the start of its `repr` otherwise."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
     if value is None:
@@ -32,7 +30,7 @@ def describe(value: Any) -> str:
 
 
 def describe_tree(tree: PyTree) -> str:
-    """A PyTree's structure with each leaf as `describe` writes it."""
+    """The structure of a PyTree, with each leaf in the form of `describe`."""
     if hasattr(tree, "_fields"):
         inner = (f"{k}={describe_tree(v)}" for k, v in zip(tree._fields, tree, strict=True))
         return f"{type(tree).__name__}({', '.join(inner)})"
@@ -58,7 +56,7 @@ def is_ours(cls: type) -> bool:
 
 
 def has_field(part: Any, name: str) -> bool:
-    """Whether a class of this package, and not one of users, gives a cell or layer this field."""
+    """Whether a cell or layer has this field from a class of this package, not of a user."""
     sets = ("__dataclass_fields__", "__abstractvars__")
     classes = filter(is_ours, type(part).__mro__)
     return any(name in vars(cls).get(fields, ()) for cls in classes for fields in sets)
@@ -77,7 +75,7 @@ def as_array(owner: str, name: str, value: Any) -> Array:
 
 
 def as_dtype(owner: str, dtype: Any) -> jnp.dtype:
-    """A floating-point dtype, from whatever names one."""
+    """A floating-point dtype, from any argument of `jnp.dtype`."""
     try:
         found = jnp.dtype(dtype)
     except TypeError:
@@ -90,47 +88,10 @@ def as_dtype(owner: str, dtype: Any) -> jnp.dtype:
     return found
 
 
-def check_function(owner: str, name: str, value: Any) -> None:
-    """Checks that a value is a function, such as an activation or an initialiser."""
-    if isinstance(value, type) and issubclass(value, eqx.Module) and name.endswith("activation"):
-        raise TypeError(
-            f"{owner}: `{name}` must be a function, got {describe(value)}. Build a module of it "
-            f"first: `{value.__name__}(...)`."
-        )
-    if callable(value):
-        if name.endswith("init"):
-            _check_initializer(owner, name, value)
-        return
-    known = isinstance(value, str) and hasattr(jax.nn, value)
-    example = f"jax.nn.{value}" if known else "jax.nn.relu"
-    if name.endswith("init"):
-        example = "jax.nn.initializers.zeros"
-    elif name == "cell":
-        example = "eqx_rnn.LSTMCell"
-    raise TypeError(
-        f"{owner}: `{name}` must be a function, got {describe(value)}. Pass the function itself, "
-        f"for example `{example}`."
-    )
-
-
-def _check_initializer(owner: str, name: str, value: Any) -> None:
-    """Raises an error for a function that makes initialisers, such as `initializers.normal`."""
-    try:
-        inspect.signature(value).bind("key", "shape", "dtype")
-    except TypeError as error:
-        called = getattr(value, "__name__", "initializer")
-        raise TypeError(
-            f"{owner}: `{name}` must be a function of `(key, shape, dtype)`, got {describe(value)}."
-            f" Those in `jax.nn.initializers` that take options are called first: `{called}()`."
-        ) from error
-    except ValueError:  # no signature to be read
-        return
-
-
 def check_inputs(cell: Any, inputs: Any, features: Sequence[int | str]) -> None:
-    """Checks one step's inputs: floating-point, shape `(*batch, *features)`.
+    """Checks the inputs of one step: floating-point, of shape `(*batch, *features)`.
 
-    In `features` a string names an axis of any size; the last one is the cell's `input_size`.
+    A string in `features` stands for an axis of any size. The last item is the `input_size`.
     """
     owner, name = type(cell).__name__, "sample_input"
     is_array = hasattr(inputs, "shape") and hasattr(inputs, "dtype")
@@ -145,7 +106,7 @@ def check_inputs(cell: Any, inputs: Any, features: Sequence[int | str]) -> None:
 def wrong_inputs(
     name: str, features: tuple[int | str, ...], inputs: Any, leading: Sequence[str] = ("*batch",)
 ) -> str:
-    """The error text for inputs that are not of shape `(*leading, *features)`, with a remedy."""
+    """The text of the error for inputs that are not of shape `(*leading, *features)`."""
     size = features[-1]
     wanted = ", ".join([*leading, *map(str, features[:-1]), f"input_size={size}"])
     text = f"`{name}` must be a floating-point array of shape ({wanted}), got {describe(inputs)}. "
@@ -162,15 +123,15 @@ def wrong_inputs(
     num_axes = len(features) + len(leading) - 1
     if len(shape) < num_axes:
         where = "The axis of features" if shape[-1:] != (size,) else "Another axis"
-        return text + f"An axis is missing. {where} is not there: reshape the array first."
+        return text + f"{where} is missing: reshape the array first."
     pass_them = f"pass {size} features per step"
     if len(shape) > num_axes or len(leading) == 1:
         pass_them += f", or build the cell with `input_size={shape[-1]}`"
-    axis = -len(features) if len(features) > 1 else -2  # where others put channels
+    axis = -len(features) if len(features) > 1 else -2  # the place of channels in other libraries
     if (len(features) > 1 or len(shape) > num_axes) and shape[axis:][:1] == (size,):
         return text + (
-            f"Axis {axis} has that size: if it holds the features, move it last with "
-            f"`jnp.moveaxis({name}, {axis}, -1)`; if not, {pass_them}."
+            f"Axis {axis} has this size. If it holds the features, move it last with "
+            f"`jnp.moveaxis({name}, {axis}, -1)`. If not, {pass_them}."
         )
     return text + f"The last axis is wrong: {pass_them}."
 
@@ -184,7 +145,7 @@ def _advise_no_array(value: Any) -> str:
 
 
 def check_distinct(owner: str, names: str, cells: Sequence[Any]) -> None:
-    """No cell's weights twice: an update of a PyTree makes two of them."""
+    """Checks that no cell is used twice: an update of a PyTree would turn it into two cells."""
 
     def identity(cell: Any) -> tuple[int, ...]:
         arrays = filter(lambda leaf: isinstance(leaf, jax.Array), jax.tree.leaves(cell))
@@ -192,28 +153,29 @@ def check_distinct(owner: str, names: str, cells: Sequence[Any]) -> None:
 
     if len(set(map(identity, cells))) < len(cells):
         raise ValueError(
-            f"{owner}: {names} must have a cell each, got one cell twice (or in two wrappers), "
-            "which would be copied, not shared, by the first update of its weights. Build one "
-            "more cell; to tie them, use `eqx.nn.Shared`."
+            f"{owner}: {names} must have a cell each, got one cell twice (or in two wrappers). The "
+            "first update of its weights would turn it into two independent cells. Build another "
+            "cell, or share the weights with `eqx.nn.Shared`."
         )
 
 
 def check_link(owner: str, inputs: Any, outputs: Any, num_feature_dims: int, above: Any) -> Any:
-    """What one part of a stack puts out, checked to be what the one above can take in.
+    """Returns the outputs of a part of a stack, checked as inputs of the part above.
 
-    `inputs` are those of the stack, with `num_feature_dims` feature axes.
+    `inputs` are the inputs of the stack, with `num_feature_dims` feature axes.
     """
     if not (hasattr(outputs, "shape") and hasattr(outputs, "dtype")):
         raise TypeError(
-            f"{owner}: all parts but the last must put out one array, got "
-            f"{describe_tree(outputs)}. Put that part last, or make one array of its outputs."
+            f"{owner}: all parts except the last must return one array, got "
+            f"{describe_tree(outputs)}. Move this part to the end, or combine its outputs into one "
+            "array."
         )
     batch = len(inputs.shape) - num_feature_dims
     if len(outputs.shape) - above.num_feature_dims != batch:
         raise ValueError(
-            f"{owner}: each part must take in as many feature axes as the one before puts out, "
-            f"got {describe(outputs)} with {len(outputs.shape) - batch} of them for a part with "
-            f"num_feature_dims={above.num_feature_dims}. Stack cells of one kind, vectors on "
-            "vectors or images on images."
+            f"{owner}: each part must have as many feature axes as the outputs of the part before, "
+            f"got outputs {describe(outputs)} with {len(outputs.shape) - batch} of them for a part "
+            f"with num_feature_dims={above.num_feature_dims}. Stack cells for vectors on cells "
+            "for vectors, and cells for images on cells for images."
         )
     return outputs

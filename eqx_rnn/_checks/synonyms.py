@@ -1,6 +1,6 @@
-"""Names that other libraries give to the arguments here."""
+"""Names of arguments in other libraries."""
 
-# Names of other libraries, and ours. A name of ours counts only if the function has the argument.
+# Names in other libraries, and our names. The first of our names that the function has is proposed.
 _MEANINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("in_features in_channels input_dim input_features in_size input_shape", ("input_size",)),
     (
@@ -63,9 +63,9 @@ for _names, _ours in _MEANINGS:
     for _name in _names.split():
         SYNONYMS[_name] = SYNONYMS.get(_name, ()) + _ours
 
-# Remarks beside the suggested name, where the two names differ in meaning.
+# Remarks for names that differ in meaning from the proposed name.
 REMARKS = {
-    "batch_first": "It means the opposite: leave it out for (batch, time, features).",
+    "batch_first": "It has the opposite meaning: leave it out for (batch, time, features).",
     "return_sequences": "The outputs of all steps are always returned.",
     "seed": "Pass `key=jax.random.key(seed)`.",
     "rngs": "Pass a `jax.random.key`.",
@@ -74,14 +74,14 @@ REMARKS = {
 _MODE = "Use `eqx.nn.inference_mode(model)` to switch between training and inference."
 REMARKS |= dict.fromkeys(("deterministic", "training", "train", "is_training"), _MODE)
 
-# Arguments of other functions here.
+# Arguments of other functions of this package.
 ELSEWHERE = {
     "num_layers": "`Stacked.create`",
-    "bidirectional": "`Stacked.create`; two `RNN`s make a `Bidirectional`",
-    "dropout": "`Stacked`; `RecurrentDropout(cell, ...)` drops inside a cell",
+    "bidirectional": "`Stacked.create`; `Bidirectional` combines two `RNN`s",
+    "dropout": "`Stacked`; `RecurrentDropout(cell, ...)` applies dropout inside a cell",
     "recurrent_dropout": "`RecurrentDropout(cell, ...)`",
     "zoneout": "`Zoneout(cell, rate)`",
-    "residual": "`Stacked`; `Residual(cell)` is a cell with one",
+    "residual": "`Stacked`; `Residual(cell)` is a cell with a residual connection",
     "layer_norm": "`Stacked.create`; `LayerNormLSTMCell` and `LayerNormGRUCell` have norms inside",
     "time_major": "`RNN`",
     "reverse": "`RNN`",

@@ -1,6 +1,6 @@
-"""Checks that a value fits an annotation, in every item of a sequence.
+"""Checks that a value fits an annotation.
 
-beartype checks one random item of a sequence.
+Every item of a sequence is checked; beartype would check one item at random.
 """
 
 import collections.abc
@@ -11,22 +11,23 @@ from typing import Any, Literal, NoReturn, Union
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
-from .messages import check_function, describe
+from .._kernels.tracers import Tracer
+from .functions import check_function
+from .messages import describe
 
 _SEQUENCES = (collections.abc.Sequence, tuple, list)
 
 
 def wants_number(hint: Any) -> bool:
-    """Whether an annotation asks for numbers or flags of Python, perhaps in a sequence."""
+    """Whether an annotation is for numbers or flags of Python, or for a sequence of them."""
     return hint in (int, float, bool) or any(map(wants_number, _parts(hint)))
 
 
 def to_python(value: Any) -> Any:
-    """Numbers and flags of NumPy as Python's, which hash and compare as static fields must.
+    """Converts numbers and flags of NumPy to Python, because static fields are hashed and compared.
 
-    A single number of JAX as well, unless it is traced.
+    A single number of JAX is converted as well, unless it is traced.
     """
     if _is_known_number(value):
         value = np.asarray(value)
@@ -44,7 +45,7 @@ def _is_known_number(value: Any) -> bool:
 
 
 def matches(value: Any, hint: Any) -> bool:
-    """Whether a value fits an annotation. One that is not known here fits all."""
+    """Whether a value fits an annotation. Every value fits an unknown kind of annotation."""
     if hint is Any:
         return True
     origin, parts = typing.get_origin(hint), _parts(hint)
@@ -72,8 +73,9 @@ def matches(value: Any, hint: Any) -> bool:
 
 
 def check_value(owner: str, name: str, value: Any, hint: Any) -> None:
-    """Raises an error that says what to do, unless the value fits the annotation."""
-    if not matches(value, hint):
+    """Raises an error with a remedy, unless the value fits the annotation."""
+    is_traced = isinstance(value, Tracer) and wants_number(hint)  # static fields hold numbers
+    if is_traced or not matches(value, hint):
         _refuse(owner, name, value, hint)
     if collections.abc.Callable in (hint, typing.get_origin(hint)):
         check_function(owner, name, value)
@@ -94,8 +96,8 @@ def _refuse(owner: str, name: str, value: Any, hint: Any) -> NoReturn:
         check_function(owner, name, value)
     advice = " Pass `module.state_dict()`." if hasattr(value, "state_dict") else ""
     if isinstance(value, Tracer):
-        advice = " It is traced, for example by `jax.jit`. Pass a Python value: a constant, or a "
-        advice += "static argument of the traced function."
+        advice = " It is traced, for example by `jax.jit`. Pass a constant, or make it a static "
+        advice += "argument of the traced function."
     raise TypeError(f"{owner}: `{name}` must be {_say(hint)}, got {describe(value)}.{advice}")
 
 
@@ -107,35 +109,35 @@ def _refuse_part(owner: str, name: str, value: Any, hint: Any) -> NoReturn:
     advice = "Cells are subclasses of `RNNCellBase`."
     if kind.__name__ == "RNN":
         advice = "Build one from a cell: `RNN(cell)`."
-    got = describe(value)
+    got, is_layer = describe(value), hasattr(value, "time_major")
     if isinstance(value, type):
         advice = f"Build one first: `{value.__name__}(...)`."
     elif kind is not hint:
         advice = f"Put it into a list: `{owner}([cell])`."
-        if not hasattr(value, "initialize_carry"):
+        if is_layer or not hasattr(value, "initialize_carry"):
             advice = f"Pass for example `{owner}([first, second])`."
     elif isinstance(value, tuple | list):
         advice = "`StackedCell(cells)` makes one cell of several."
-    elif hasattr(value, "initialize_carry"):
+    elif hasattr(value, "initialize_carry") and not is_layer:
         got, advice = type(value).__name__, f"Wrap the cell first: `{owner}(RNN(cell), ...)`."
-    elif hasattr(value, "time_major") and kind.__name__ == "RNN":
+    elif is_layer and kind.__name__ == "RNN":
         got = type(value).__name__
-        advice = "Its parts are `RNN`s; a `Stacked` takes a `Bidirectional` for each layer."
+        advice = "Its parts are `RNN`s. Use `Stacked` for several bidirectional layers."
     elif type(value).__module__.startswith("equinox."):
         got = f"eqx.nn.{type(value).__name__}"
-        advice += " `eqx_rnn.interop.from_equinox` converts those of `eqx.nn`."
-    elif hasattr(value, "time_major"):
+        advice += " `eqx_rnn.interop.from_equinox` converts cells of `eqx.nn`."
+    elif is_layer:
         got = type(value).__name__
         own = {"RNN": "cell", "StackedCell": "StackedCell([first, second])"}
         inner = own.get(owner, f"{owner}(cell)")
-        advice = f"A layer runs a cell: build `RNN({inner})`, where `cell` is the layer's."
+        advice = f"A layer runs a cell: build `RNN({inner})` from the cell of this layer."
         if owner == "RNN":
-            advice = "A layer runs a cell, and no other layer: `Stacked([first, second])` runs two."
+            advice = "An `RNN` runs a cell. `Stacked([first, second])` runs layers in a row."
     raise TypeError(f"{owner}: `{name}` must be {wanted}, got {got}. {advice}")
 
 
 def check_key(owner: str, name: str, key: Any) -> None:
-    """A random key of either style, or `None`."""
+    """Checks that a key is `None` or one random key, typed or raw."""
     if key is None:
         return
     if not hasattr(key, "dtype"):
@@ -144,17 +146,17 @@ def check_key(owner: str, name: str, key: Any) -> None:
     elif jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.shape == ():
             return
-        advice = "Pass one of them, or use `jax.vmap` over them."
+        advice = "Pass one of the keys, or use `jax.vmap` over them."
     elif isinstance(key, np.ndarray | np.generic):
         advice = f"Pass `{name}=jax.random.key(seed)`, or `jnp.asarray` of a raw key."
     elif key.dtype == jnp.uint32 and key.ndim == 1:
         return  # a raw key, as `jax.random.PRNGKey` makes
     elif key.dtype == jnp.uint32:
-        advice = "Pass one of them, or use `jax.vmap` over them."
+        advice = "Pass one of the keys, or use `jax.vmap` over them."
     else:
         advice = f"Pass `{name}=jax.random.key(seed)`."
         if owner.endswith(".initialize_carry"):
-            advice = "The key comes first: `initialize_carry(key, sample_input)`. It may be None."
+            advice = "The key comes first, and may be None: `initialize_carry(key, sample_input)`."
     raise TypeError(f"{owner}: `{name}` must be one random key, got {describe(key)}. {advice}")
 
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.core import Tracer
+
+from .._kernels.tracers import Tracer
 
 JITTED: Any = type(jax.jit(lambda x: x))
 CUSTOM = (jax.custom_jvp, jax.custom_vjp, jax.custom_batching.custom_vmap)

@@ -1,8 +1,8 @@
-"""Convolutions, channels last, whose transposes are what XLA's CPU backend runs fastest.
+"""Convolutions, channels last, whose transposes XLA's CPU backend runs fast.
 
-What JAX derives are convolutions with the axes in other places, which that backend runs as plain
-loops. Here the gradient of the kernel is one matrix product with all patches of the inputs, and
-that of the inputs, where there are no strides, a convolution with the axes where they belong.
+JAX derives transposes that are convolutions with the axes in another order, which this backend runs
+as plain loops. Here the gradient of the kernel is one matrix product with all patches of the
+inputs. The gradient of the inputs is a convolution with the channels last again.
 """
 
 import functools
@@ -13,14 +13,22 @@ from typing import Any
 import jax
 import jax.lax as lax
 import jax.numpy as jnp
+from jax.lax import conv_general_dilated_p
 from jaxtyping import Array
 
+from .jaxprs import is_known_form
 from .linear import linear
+
+_NAMES = {
+    "window_strides", "padding", "lhs_dilation", "rhs_dilation", "dimension_numbers",
+    "feature_group_count", "batch_group_count", "precision",
+}  # fmt: skip
+_OPTIONAL = {"preferred_element_type", "out_sharding"}
 
 
 def is_channels_last(equation: Any) -> bool:
-    """Whether an equation is a convolution of the kind that `convolution` takes."""
-    if equation.primitive is not lax.conv_general_dilated_p:
+    """Whether an equation is a convolution of the kind that `convolution` computes."""
+    if not is_known_form(equation, conv_general_dilated_p, _NAMES, _OPTIONAL):
         return False
     inputs, kernel = (v.aval for v in equation.invars)
     space = "XYZUVW"[: inputs.ndim - 2]
@@ -31,14 +39,19 @@ def is_channels_last(equation: Any) -> bool:
         params["dimension_numbers"] == numbers
         and params["feature_group_count"] == params["batch_group_count"] == 1
         and set(params["lhs_dilation"]) == {1}
+        and params.get("out_sharding") is None
         and inputs.dtype == kernel.dtype == equation.outvars[0].aval.dtype
     )
 
 
 def convolution(inputs: Any, kernel: Any, params: dict[str, Any]) -> Array:
-    """`(batch, *space, in), (*sizes, in, out) -> (batch, *new_space, out)`."""
-    convolve = functools.partial(lax.conv_general_dilated_p.bind, **params)
-    shape, kernel_shape = inputs.shape, kernel.shape  # no arrays in what stays in a jaxpr
+    """`(batch, *space, in), (*sizes, in, out) -> (batch, *new_space, out)`.
+
+    `params` are those of an equation for which `is_channels_last` is true.
+    """
+    convolve = functools.partial(conv_general_dilated_p.bind, **params)
+    # The functions below stay in a jaxpr, so they may hold shapes, but no arrays.
+    shape, kernel_shape = inputs.shape, kernel.shape
     output = jax.eval_shape(convolve, inputs, kernel)
 
     def of_inputs(kernel: Sequence[Array], inputs: Sequence[Array]) -> list[Array]:
@@ -64,7 +77,7 @@ def convolution(inputs: Any, kernel: Any, params: dict[str, Any]) -> Array:
 def _patches(
     inputs: Array, sizes: tuple[int, ...], new_space: tuple[int, ...], params: dict[str, Any]
 ) -> Array:
-    """What the kernel sees at each place: `(batch, *new_space, prod(sizes) * in)`."""
+    """The inputs under the kernel at each place: `(batch, *new_space, prod(sizes) * in)`."""
     pads = [(0, 0, 0), *((low, high, 0) for low, high in params["padding"]), (0, 0, 0)]
     inputs = lax.pad(inputs, jnp.zeros((), inputs.dtype), pads)
     strides, dilation = params["window_strides"], params["rhs_dilation"]
@@ -80,7 +93,7 @@ def _patches(
 def _to_inputs(
     kernel: Array, d_outputs: Array, shape: tuple[int, ...], params: dict[str, Any]
 ) -> Array:
-    """The transpose in the inputs: the flipped kernel, its channels exchanged."""
+    """The transpose by the inputs: a convolution with the flipped kernel, its channels swapped."""
     axes = tuple(range(kernel.ndim - 2))
     padding = []
     for axis in axes:

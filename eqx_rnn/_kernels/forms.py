@@ -1,16 +1,16 @@
-"""Forms of a product of rows with a weight, and which of them XLA runs fastest on a CPU.
+"""Forms of a product of rows with a weight, and the choice of the form that XLA runs fastest.
 
-Its products are run by YNNPACK, which has two habits:
+On a CPU, XLA runs products by YNNPACK, which has two habits:
 
-- It makes a task of at least `(m + n) * k = 65,536`, the columns doubling; so all of `h @ W` is one
-  task, on one thread, at a hidden size of 64 to 128 and a batch of 32 to 128. What YNNPACK does not
-  take, a transposed left side, is left to Eigen, which splits it: 1.2 to 1.6 times as fast within
-  the bounds below, and slower outside them.
-- It copies the right side at every call, to have it in the order of its reads. With a large weight
-  and a small batch, that takes most of the time. With the weight on the left, only the rows are
-  copied, and the result has to be turned: 1.1 to 6 times as fast within the bounds below.
+- It makes tasks of at least `(m + n) * k = 65,536`, doubling the columns. So at a hidden size of 64
+  to 128 and a batch of 32 to 128, all of `h @ W` is one task on one thread. YNNPACK leaves products
+  with a transposed left side to Eigen, which splits them: 1.2 to 1.6 times as fast within the
+  bounds below, and slower outside them.
+- It copies the right side at every call, into the order of its reads. With a large weight and a
+  small batch, the copy takes most of the time. With the weight on the left, only the rows are
+  copied, and the result has to be transposed: 1.1 to 6 times as fast within the bounds below.
 
-Measured on two cores, in loops where each product waits for the last.
+Measured on two cores, in loops in which each product waits for the last.
 """
 
 import math
@@ -18,13 +18,14 @@ from typing import Any
 
 import jax.lax as lax
 import jax.numpy as jnp
+from jax.lax import optimization_barrier, platform_dependent
 from jaxtyping import Array
 
 from .sizes import is_known
 
 
 def times(rows: Any, weight: Any, axis: int, precision: Any) -> Array:
-    """The sum over the last axis of `rows` and an axis of `weight`, which has two.
+    """The product over the last axis of `rows` and one of the two axes of `weight`.
 
     That is `rows @ weight` for the axis 0, and `rows @ weight.T` for the axis 1.
     """
@@ -37,30 +38,31 @@ def times(rows: Any, weight: Any, axis: int, precision: Any) -> Array:
         return dot(rows, rows.ndim - 1, weight, axis, precision)
 
     def columns_first(rows: Array, weight: Array) -> Array:
-        columns = lax.optimization_barrier(jnp.moveaxis(rows, -1, 0))
+        columns = optimization_barrier(jnp.moveaxis(rows, -1, 0))
         return dot(columns, 0, weight, axis, precision)
 
     def weight_first(rows: Array, weight: Array) -> Array:
-        # Turned, if it must be, once: XLA moves that out of the loop. Without the other barriers
-        # it would make `rows @ weight` of this again.
-        weight = weight if axis == 1 else lax.optimization_barrier(weight.T)
-        exchanged = precision[::-1] if isinstance(precision, tuple) else precision
-        product = dot(weight, 1, lax.optimization_barrier(rows), rows.ndim - 1, exchanged)
-        return jnp.moveaxis(lax.optimization_barrier(product), 0, -1)
+        # XLA moves this transposed copy out of the loop. Without the other two barriers it would
+        # turn the product back into `rows @ weight`.
+        weight = weight if axis == 1 else optimization_barrier(weight.T)
+        swapped = precision[::-1] if isinstance(precision, tuple) else precision
+        product = dot(weight, 1, optimization_barrier(rows), rows.ndim - 1, swapped)
+        return jnp.moveaxis(optimization_barrier(product), 0, -1)
 
     if axis == 0 and _is_one_task(rows, weight):
-        return lax.platform_dependent(rows, weight, cpu=columns_first, default=rows_first)
+        return platform_dependent(rows, weight, cpu=columns_first, default=rows_first)
     if wants_weight_first(rows, weight, axis):
-        return lax.platform_dependent(rows, weight, cpu=weight_first, default=rows_first)
+        return platform_dependent(rows, weight, cpu=weight_first, default=rows_first)
     return rows_first(rows, weight)
 
 
 def _is_one_task(rows: Any, weight: Any) -> bool:
+    """Whether `rows @ weight` would run on one thread, and is large enough for several."""
     m, (k, n) = math.prod(rows.shape[:-1]), weight.shape
     if not is_known(m, k, n):
         return False
-    is_one = (m + n) * k < 82_000 and n >= 2 * k
-    return rows.dtype == jnp.float32 and is_one and m * n * k > 1_500_000
+    is_one_task = (m + n) * k < 82_000 and n >= 2 * k
+    return rows.dtype == jnp.float32 and is_one_task and m * n * k > 1_500_000
 
 
 def wants_weight_first(rows: Any, weight: Any, axis: int) -> bool:
@@ -68,7 +70,7 @@ def wants_weight_first(rows: Any, weight: Any, axis: int) -> bool:
     m, k, n = math.prod(rows.shape[:-1]), weight.shape[axis], weight.shape[1 - axis]
     if not is_known(m, k, n):
         return False
-    least = 2**20 if n > k else 2**18  # the more there is to turn, the less is gained
+    least = 2**20 if n > k else 2**18  # transposing a larger result takes away from the gain
     is_small_batch = 3 <= m < 64 and 2**13 * m < n * k
     is_large_weight = n * k >= least and m * n * k >= 8 * least
     return rows.dtype == jnp.float32 and is_small_batch and is_large_weight

@@ -1,28 +1,30 @@
-"""What a function computes from its parameters alone, computed once, outside the loop."""
+"""Splits a function of weights and other arguments: what depends on weights alone runs once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.lax as lax
-from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+from jax.lax import optimization_barrier, transpose_p
 from jaxtyping import Array, PyTree
 
-from .evaluate import evaluate, has_fast_transpose, with_stored_weight
+from .dots import with_stored_weight
+from .evaluate import evaluate, has_fast_transpose
+from .jaxprs import Traced, cut_out, is_known_form, run, variables
 
 
 class Hoisted(NamedTuple):
-    """`function(parameters, *args)` as `call(prepare(parameters), *args)`.
+    """`function(weights, *args)` as `call(prepare(weights), *args)`.
 
-    - `prepare`: all that needs parameters and no `args`: from the parameters to a list of arrays.
-    - `call`: the rest.
-    - `sources`: for each prepared array, the indices of the parameters that it comes from.
-    - `has_fast_transpose`: whether there is a convolution or product in `call` that brings a
-        faster gradient of `args` than JAX's.
+    - `prepare`: from the weights to a list of arrays, all that needs no `args`. A loop calls it
+        once, in front.
+    - `call`: the rest of the function.
+    - `sources`: for each prepared array, the indices of the weights that it is computed from.
+    - `has_fast_transpose`: whether `call` has a convolution or product whose gradient of `args` is
+        faster than JAX's.
 
     A weight that is stored `(gates, hidden)` is multiplied as `h @ W.T`. XLA folds the transpose
-    into the product and reads `W` across its rows at every step. Prepared, the transposed copy is
-    made once; and the gradient of the copy, `h.T @ d_gates`, is a faster product than that of `W`.
+    into the product and reads `W` across its rows at every step. `prepare` makes the transposed
+    copy once. The gradient of the copy, `h.T @ d_gates`, is a faster product than that of `W`.
     """
 
     prepare: Callable[[Sequence[Array]], list[Array]]
@@ -31,50 +33,42 @@ class Hoisted(NamedTuple):
     has_fast_transpose: bool
 
 
-def hoist(function: Callable[..., PyTree], parameters: Sequence[Any], *examples: PyTree) -> Hoisted:
-    """Splits a function of parameters and others; only shapes and dtypes of these are read."""
-    closed, shape = jax.make_jaxpr(function, return_shape=True)(parameters, *examples)
-    jaxpr = closed.jaxpr
-    num_parameters = len(parameters)
-    known: dict = {v: set() for v in jaxpr.constvars}
-    known.update((v, {i}) for i, v in enumerate(jaxpr.invars[:num_parameters]))
-    stored: dict = {}  # what is known, by its transpose
+def hoist(traced: Traced, num_weights: int) -> Hoisted:
+    """Splits a function `(weights, *args)`, where `weights` is a list of `num_weights` arrays."""
+    jaxpr, consts = traced.jaxpr, traced.consts
+    weights, arguments = jaxpr.invars[:num_weights], jaxpr.invars[num_weights:]
+    # The variables that are known before the loop, with the weights that they are computed from.
+    known: dict[Any, set[int]] = {v: set() for v in jaxpr.constvars}
+    known.update((v, {i}) for i, v in enumerate(weights))
+    stored: dict[Any, Any] = {}  # from a transposed array that is known to the array
     before, inside = [], []
     for equation in jaxpr.eqns:
         equation = with_stored_weight(equation, stored)
-        read = [v for v in equation.invars if not isinstance(v, Literal)]
+        read = variables(equation.invars)
         if all(v in known for v in read) and not equation.effects:
             known.update((v, set().union(*(known[v] for v in read))) for v in equation.outvars)
             before.append(equation)
-            if equation.primitive is lax.transpose_p and equation.params["permutation"] == (1, 0):
+            if _is_matrix_transpose(equation):
                 stored[equation.outvars[0]] = equation.invars[0]
         if not any(known.get(v) for v in equation.outvars):
-            inside.append(equation)  # also what comes from constants alone: the compiler's work
+            inside.append(equation)  # arrays from constants alone included: XLA moves these itself
     read = [v for equation in inside for v in equation.invars] + list(jaxpr.outvars)
-    crossing = list(dict.fromkeys(v for v in read if not isinstance(v, Literal) and known.get(v)))
+    crossing = list(dict.fromkeys(v for v in variables(read) if known.get(v)))
 
-    names = jaxpr.debug_info.with_unknown_names()
-    first = jaxpr.replace(
-        constvars=[],
-        invars=[*jaxpr.constvars, *jaxpr.invars[:num_parameters]],
-        outvars=crossing,
-        eqns=before,
-        debug_info=names,
-    )
-    second = jaxpr.replace(
-        constvars=[],
-        invars=[*jaxpr.constvars, *crossing, *jaxpr.invars[num_parameters:]],
-        eqns=inside,
-        debug_info=names,
-    )
-    tree = jax.tree.structure(shape)
+    first = cut_out(jaxpr, [*jaxpr.constvars, *weights], crossing, before)
+    second = cut_out(jaxpr, [*jaxpr.constvars, *crossing, *arguments], jaxpr.outvars, inside)
+    tree = jax.tree.structure(traced.results)
 
-    def prepare(parameters: Sequence[Array]) -> list[Array]:
-        ready = jaxpr_as_fun(ClosedJaxpr(first, []))(*closed.consts, *parameters)
-        return list(lax.optimization_barrier(ready))
+    def prepare(weights: Sequence[Array]) -> list[Array]:
+        return list(optimization_barrier(run(first, [*consts, *weights])))
 
-    def call(ready: Sequence[Array], *args: PyTree) -> PyTree:
-        return tree.unflatten(evaluate(second, *closed.consts, *ready, *jax.tree.leaves(args)))
+    def call(prepared: Sequence[Array], *args: PyTree) -> PyTree:
+        return tree.unflatten(evaluate(second, *consts, *prepared, *jax.tree.leaves(args)))
 
     is_fast = any(has_fast_transpose(equation) for equation in inside)
     return Hoisted(prepare, call, [known[v] for v in crossing], is_fast)
+
+
+def _is_matrix_transpose(equation: Any) -> bool:
+    known = is_known_form(equation, transpose_p, {"permutation"}, set())
+    return known and equation.params["permutation"] == (1, 0)

@@ -1,8 +1,8 @@
-"""A linear function that brings its own transpose, for every transformation of JAX.
+"""A linear function with a transpose of its own, for every transformation of JAX.
 
 `jax.custom_vjp` would lose forward mode, and `jax.custom_jvp` would leave the transpose to JAX.
 A `custom_jvp` rule that returns the tangents through this primitive has both: forward mode runs
-the function, reverse mode runs `transpose`, and both are ordinary JAX code to everything above.
+the function, reverse mode runs the transpose, and other transformations see ordinary JAX code.
 """
 
 import functools
@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters.ad import Zero, instantiate_zeros, primitive_jvps, primitive_transposes
+from jax.interpreters.batching import fancy_primitive_batchers
+from jax.interpreters.mlir import lower_fun, register_lowering
 from jaxtyping import Array
 
-from .sharding import many, struct
+from .sharding import struct, struct_of_steps
 
 _linear_p = Primitive("eqx_rnn_linear")
 _linear_p.multiple_results = True
@@ -24,7 +27,7 @@ _linear_p.multiple_results = True
 class Derivative(NamedTuple):
     """The derivative of `function(residuals, values)` by `values`, from lists to a list of arrays.
 
-    The values at which it is taken are the residuals with the indices `where`.
+    It is taken at the residuals with the indices `where`.
     """
 
     function: Callable[[Sequence, Sequence], list]
@@ -34,7 +37,7 @@ class Derivative(NamedTuple):
         return jax.jvp(self._of_values(residuals), self._at(residuals), tuple(tangents))[1]
 
     def transpose(self, residuals: Sequence[Array], cotangents: Sequence[Any]) -> Sequence[Array]:
-        """As JAX derives it."""
+        """The transpose that JAX derives."""
         outputs, pull = jax.vjp(self._of_values(residuals), *self._at(residuals))
         pairs = zip(outputs, cotangents, strict=True)
         return pull([jnp.zeros_like(y) if d is None else d for y, d in pairs])
@@ -62,7 +65,7 @@ def linear(
         of that function transposes it.
     - `transpose`: from residuals and the cotangents of the outputs (`None` for zero) to those
         of the arguments.
-    - `outputs`: anything with the outputs' shapes and dtypes.
+    - `outputs`: arrays or structs with the shapes and dtypes of the outputs.
     """
     return _linear_p.bind(
         *residuals,
@@ -74,6 +77,11 @@ def linear(
     )
 
 
+def is_zero(tangent: Any) -> bool:
+    """Whether a tangent in the rule of a `jax.custom_jvp` with `symbolic_zeros` is zero."""
+    return isinstance(tangent, SymbolicZero)
+
+
 def _run(*args, function, num_residuals, **_):
     return function(list(args[:num_residuals]), list(args[num_residuals:]))
 
@@ -82,26 +90,24 @@ def _jvp(primals, tangents, *, function, num_residuals, **params):
     params = dict(params, function=function, num_residuals=num_residuals)
     residuals, arguments = list(primals[:num_residuals]), list(primals[num_residuals:])
     outputs = _linear_p.bind(*primals, **params)
-    parts = []
-    if any(type(t) is not ad.Zero for t in tangents[num_residuals:]):
-        moved = map(ad.instantiate_zeros, tangents[num_residuals:])
-        parts.append(_linear_p.bind(*residuals, *moved, **params))
-    which = [i for i, t in enumerate(tangents[:num_residuals]) if type(t) is not ad.Zero]
-    if which:
+    terms = []
+    if any(type(t) is not Zero for t in tangents[num_residuals:]):
+        moved = map(instantiate_zeros, tangents[num_residuals:])
+        terms.append(_linear_p.bind(*residuals, *moved, **params))
+    moving = [i for i, t in enumerate(tangents[:num_residuals]) if type(t) is not Zero]
+    if moving:
 
-        def in_residuals(*moved):
-            values = dict(zip(which, moved, strict=True))
-            full = [values.get(i, r) for i, r in enumerate(residuals)]
-            return function(full, arguments)
+        def of_moving(*values):
+            return function(_replace(residuals, moving, values), arguments)
 
-        start = tuple(residuals[i] for i in which)
-        parts.append(jax.jvp(in_residuals, start, tuple(tangents[i] for i in which))[1])
-    return outputs, [sum(terms[1:], terms[0]) for terms in zip(*parts, strict=True)]
+        start = tuple(residuals[i] for i in moving)
+        terms.append(jax.jvp(of_moving, start, tuple(tangents[i] for i in moving))[1])
+    return outputs, [sum(parts[1:], parts[0]) for parts in zip(*terms, strict=True)]
 
 
 def _transpose(cotangents, *args, transpose, num_residuals, **_):
-    given = [None if type(ct) is ad.Zero else ct for ct in cotangents]
-    return num_residuals * [None] + list(transpose(list(args[:num_residuals]), given))
+    cotangents = [None if type(ct) is Zero else ct for ct in cotangents]
+    return num_residuals * [None] + list(transpose(list(args[:num_residuals]), cotangents))
 
 
 def _batch(axis, args, axes, *, function, transpose, num_residuals, outputs):
@@ -118,7 +124,7 @@ def _batch(axis, args, axes, *, function, transpose, num_residuals, outputs):
     residual_axes, argument_axes = axes[:num_residuals], axes[num_residuals:]
 
     if isinstance(function, Derivative):
-        # A value and its tangent get the same axes. One that has none, as weights have none in
+        # A value and its tangent get the same axes. A value without an axis, such as the weights in
         # `jax.vmap(rnn)`, gets one cotangent, a sum over the axis.
         where = list(function.where)
         for i, k in enumerate(where):
@@ -132,42 +138,49 @@ def _batch(axis, args, axes, *, function, transpose, num_residuals, outputs):
                 residual_axes.append(0)
                 where[i] = len(residuals) - 1
         of_own = lambda residuals, values: function.function(residuals[:num_residuals], values)
-        over = vmap(of_own, in_axes=(residual_axes, argument_axes))
-        batched = Derivative(over, tuple(where))
+        over_axis = vmap(of_own, in_axes=(residual_axes, argument_axes))
+        batched = Derivative(over_axis, tuple(where))
     else:
         batched = vmap(function, in_axes=(residual_axes, argument_axes))
 
     def transpose_each(residuals, cotangents):
-        which = [i for i, ct in enumerate(cotangents) if ct is not None]
+        present = [i for i, ct in enumerate(cotangents) if ct is not None]
 
-        def one(residuals, given):
-            values = dict(zip(which, given, strict=True))
-            own = residuals[:num_residuals]
-            return list(transpose(own, [values.get(i) for i in range(len(cotangents))]))
+        def transpose_row(residuals, values):
+            row = _replace(len(cotangents) * [None], present, values)
+            return list(transpose(residuals[:num_residuals], row))
 
-        given = [cotangents[i] for i in which]
-        return vmap(one, in_axes=(residual_axes, 0))(residuals, given)
+        over_axis = vmap(transpose_row, in_axes=(residual_axes, 0))
+        return over_axis(residuals, [cotangents[i] for i in present])
 
-    if None in argument_axes:
+    if None not in argument_axes:
+        batched_transpose = transpose_each
+    elif isinstance(batched, Derivative):
         # The cotangent of an argument without an axis is a sum over the axis. JAX's transpose forms
-        # it at once; ours would be run for each, and then summed.
-        if not isinstance(batched, Derivative):
-            results = batched(residuals, arguments)
-            return results, len(results) * [0]
+        # the sum at once. `transpose_each` would form one cotangent per row first.
         batched_transpose = batched.transpose
     else:
-        batched_transpose = transpose_each
+        results = batched(residuals, arguments)
+        return results, len(results) * [0]
     if getattr(axis, "explicit_mesh_axis", None) is None:
-        outputs = [many(output, axis.size) for output in outputs]
+        outputs = [struct_of_steps(output, axis.size) for output in outputs]
     else:
         outputs = jax.eval_shape(batched, residuals, arguments)
     results = linear(batched, batched_transpose, residuals, arguments, outputs)
     return results, len(results) * [0]
 
 
+def _replace(items, indices, values):
+    """`items` with `values` at some indices."""
+    items = list(items)
+    for i, value in zip(indices, values, strict=True):
+        items[i] = value
+    return items
+
+
 _linear_p.def_impl(_run)
 _linear_p.def_abstract_eval(lambda *_, outputs, **__: list(map(jax.typeof, outputs)))
-mlir.register_lowering(_linear_p, mlir.lower_fun(_run, multiple_results=True))
-ad.primitive_jvps[_linear_p] = _jvp
-ad.primitive_transposes[_linear_p] = _transpose
-batching.fancy_primitive_batchers[_linear_p] = _batch
+register_lowering(_linear_p, lower_fun(_run, multiple_results=True))
+primitive_jvps[_linear_p] = _jvp
+primitive_transposes[_linear_p] = _transpose
+fancy_primitive_batchers[_linear_p] = _batch

@@ -6,17 +6,17 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
 from jaxtyping import Array, Bool
-
-_checked_p = Primitive("eqx_rnn_checked")
 
 
 def error_if(array: Array, condition: Bool[Array, "..."], error: str, not_exported: str) -> Array:
-    """As `eqx.error_if`. `jax.export` of a function that uses the array raises `not_exported`."""
-    array = eqx.error_if(_checked_p.bind(array, error=not_exported), condition, error)
-    if jax.config.jax_check_tracer_leaks:  # pyright: ignore[reportAttributeAccessIssue]
+    """As `eqx.error_if`. `jax.export` of a function that uses the array raises `not_exported`.
+
+    In a JAX without the names that this needs, the error of `jax.export` is JAX's own.
+    """
+    marked = array if _checked_p is None else _checked_p.bind(array, error=not_exported)
+    array = eqx.error_if(marked, condition, error)
+    if getattr(jax.config, "jax_check_tracer_leaks", False):
         _forget_locals()
     return array
 
@@ -25,8 +25,8 @@ def _forget_locals() -> None:
     """Empties the copies of local variables that the frames on the stack hold.
 
     `eqx.error_if` reads `f_locals` of each frame. Before Python 3.13, a frame keeps the copy that
-    this makes, with traced arrays in it, and `jax.checking_leaks` finds these. A copy is made anew
-    whenever it is read, and the variables themselves stay.
+    this makes, with traced arrays in it, and `jax.checking_leaks` finds these. Python makes the
+    copy anew at each read, and the variables themselves stay.
     """
     frame = sys._getframe(1)
     while frame is not None:
@@ -36,7 +36,8 @@ def _forget_locals() -> None:
 
 
 def _lower(ctx: Any, array: Any, *, error: str) -> list[Any]:
-    if getattr(ctx.module_context.lowering_parameters, "for_export", False):
+    parameters = getattr(ctx.module_context, "lowering_parameters", None)
+    if getattr(parameters, "for_export", False):
         raise ValueError(error)
     return [array]
 
@@ -45,7 +46,21 @@ def _batch(args: Any, axes: Any, **params: Any) -> tuple[Any, Any]:
     return _checked_p.bind(*args, **params), axes[0]
 
 
-_checked_p.def_impl(lambda array, **_: array)
-_checked_p.def_abstract_eval(lambda aval, **_: aval)
-mlir.register_lowering(_checked_p, _lower)
-batching.primitive_batchers[_checked_p] = _batch
+def _make_primitive() -> Any:
+    """The identity, whose lowering for `jax.export` raises an error; `None` if JAX lacks a name."""
+    try:
+        from jax.extend.core import Primitive
+        from jax.interpreters.batching import primitive_batchers
+        from jax.interpreters.mlir import register_lowering
+
+        primitive = Primitive("eqx_rnn_checked")
+        primitive.def_impl(lambda array, **_: array)
+        primitive.def_abstract_eval(lambda aval, **_: aval)
+        register_lowering(primitive, _lower)
+        primitive_batchers[primitive] = _batch
+    except (ImportError, AttributeError, TypeError):
+        return None
+    return primitive
+
+
+_checked_p = _make_primitive()

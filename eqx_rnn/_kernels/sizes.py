@@ -1,8 +1,8 @@
-"""Sizes of axes, which `jax.export` may leave open."""
+"""Sizes of axes, which are symbolic where `jax.export` leaves them open."""
 
 from typing import Any
 
 
 def is_known(*sizes: Any) -> bool:
-    """Whether sizes are numbers and not symbolic dimensions, which compare to nothing."""
+    """Whether all sizes are integers. Symbolic sizes cannot be compared."""
     return all(isinstance(size, int) for size in sizes)

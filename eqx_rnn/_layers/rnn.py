@@ -1,5 +1,5 @@
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import equinox as eqx
 import jax
@@ -8,48 +8,64 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._base.carries import check_carry, check_single
-from .._base.cells import RNNCellBase, SequentialCell, carry_struct, part_of_key
+from .._base.cells import RNNCellBase, carry_struct
+from .._base.hints import SampleInput
+from .._base.widths import cell_outputs, input_struct, try_outputs, wrapped_cell
 from .._checks.messages import as_array
-from .._scan import Steps, scan
-from .sequences import check_steps, find_axes, flip_sequences, valid_steps
+from .._kernels.sharding import struct_of_steps
+from .._scan import Steps, explain
+from .base import CellLayer, CellOutputs, get_size
+from .run_cell import run_cell
+from .sequences import flip_sequences
+from .valid_steps import check_steps, find_axes, valid_steps
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from .._base.hints import ArrayLike, Carry, NoCarry, Options, RunsCell, WithCarry
+
+C = TypeVar("C", bound=RNNCellBase)
 
 
-class RNN(eqx.Module):
+class RNN(CellLayer, Generic[C]):
     """Runs a cell over the time axis of its inputs.
 
         carry, y[t] = cell(carry, x[t])        for t = 0, 1, ...
 
-    Any number of batch axes, any cell: `cell.num_feature_dims` tells which axes are features.
+    The inputs have any number of batch axes; `cell.num_feature_dims` trailing axes are features.
 
-    Cells that are `FactoredCell`s run on the fast engine; forward and reverse mode, higher orders
-    and `jax.vmap` are exact on it. The cells of a `SequentialCell` run one after another, each
-    over all steps. Others run by a plain `jax.lax.scan`.
+    A `FactoredCell` runs on the fast engine, which supports forward and reverse mode, higher orders
+    and `jax.vmap`. The cells of a `SequentialCell` run one after another, each over all steps.
+    Other cells run by a plain `jax.lax.scan`.
 
     **Options:**
 
-    - `time_major`: whether the time axis comes first, and not after the batch axes.
+    - `time_major`: whether the time axis comes first instead of after the batch axes.
     - `reverse`, `keep_order`: see `__call__`.
-    - `unroll`: steps in one iteration of the loop, as in `jax.lax.scan`.
-    - `checkpoint`: whether the backward pass computes carries and gates again, chunk by chunk,
-        so that only the carries between chunks are kept. An integer is the chunk's steps; `True`
-        takes the square root of the number of steps.
-    - `truncate`: after how many steps gradients are cut (truncated back-propagation through
-        time). The values are the same; what a step receives from an earlier piece counts as
-        given.
-    - `check_lengths`: whether lengths outside `[0, time]` raise an error, under `jit` too. If not,
-        they are clipped, which is faster and can be exported by `jax.export`.
+    - `unroll`: the number of steps per iteration of the loop, as in `jax.lax.scan`.
+    - `checkpoint`: whether the backward pass recomputes carries and gates, chunk by chunk, so that
+        only the carries between chunks are stored. An integer is the number of steps per chunk;
+        `True` uses the square root of the number of steps.
+    - `truncate`: the number of steps after which gradients are cut (truncated back-propagation
+        through time). The values stay the same; gradients do not flow into an earlier piece.
+    - `check_lengths`: whether lengths outside `[0, time]` raise an error, including under `jit`.
+        If false, they are clipped, which is faster and works with `jax.export`.
 
-    **Source:** the proposal "Refactor RNNCellBase" (FLIP 3099) of Flax, whose names these are.
+    **Source:** the proposal "Refactor RNNCellBase" (FLIP 3099) of Flax, with its names.
     """
 
-    cell: RNNCellBase
-    time_major: bool = eqx.field(static=True, default=False, kw_only=True)
+    cell: C
+    time_major: bool = eqx.field(  # pyright: ignore[reportIncompatibleMethodOverride]
+        static=True, default=False, kw_only=True
+    )
     reverse: bool = eqx.field(static=True, default=False, kw_only=True)
     keep_order: bool = eqx.field(static=True, default=False, kw_only=True)
     unroll: int = eqx.field(static=True, default=1, kw_only=True)
     checkpoint: bool | int = eqx.field(static=True, default=False, kw_only=True)
     truncate: int | None = eqx.field(static=True, default=None, kw_only=True)
-    check_lengths: bool = eqx.field(static=True, default=True, kw_only=True)
+    check_lengths: bool = eqx.field(  # pyright: ignore[reportIncompatibleMethodOverride]
+        static=True, default=True, kw_only=True
+    )
 
     def __check_init__(self):
         for name in ("unroll", "checkpoint", "truncate"):
@@ -62,8 +78,41 @@ class RNN(eqx.Module):
 
     @property
     def num_feature_dims(self) -> int:
-        """How many trailing axes of the inputs are features."""
         return self.cell.num_feature_dims
+
+    @property
+    def input_size(self) -> int:
+        return get_size(self, "input_size", input_struct(self.cell))
+
+    @property
+    def output_size(self) -> int:
+        outputs = try_outputs(self.cell, input_struct(self.cell), cell_outputs)
+        return get_size(self, "output_size", outputs)
+
+    @property
+    def hidden_size(self) -> int:
+        """The size of the hidden state of the cell inside all wrappers."""
+        return wrapped_cell(self.cell).hidden_size
+
+    def initialize_carry(self, key: PRNGKeyArray | None, sample_input: SampleInput) -> Any:
+        """The carry of the cell: see `AbstractLayer.initialize_carry`."""
+        check_single("RNN", self.cell)
+        return self.cell.initialize_carry(key, sample_input)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(
+            self, inputs: ArrayLike, *, return_carry: NoCarry = False, **options: Unpack[Options]
+        ) -> Array: ...
+        @overload
+        def __call__(
+            self: RunsCell[Carry],
+            inputs: ArrayLike,
+            *,
+            return_carry: WithCarry,
+            **options: Unpack[Options],
+        ) -> tuple[Carry, Array]: ...
 
     @jax.named_scope("eqx_rnn.RNN")
     def __call__(
@@ -82,30 +131,29 @@ class RNN(eqx.Module):
         **Arguments:**
 
         - `inputs`: `(*batch, time, *features)`, or `(time, *batch, *features)` if `time_major`.
-        - `initial_carry`: the carry before the first step; the cell's own if `None`. What
-            `return_carry` gave continues a sequence.
+        - `initial_carry`: the carry before the first step; that of `initialize_carry` if `None`.
+            The final carry of the last call continues a sequence.
         - `seq_lengths`: integers in `[0, time]` of shape `(*batch)`. Steps past the end hold the
             carry and return zeros. Values in the padding have no effect, even if they are NaN.
-        - `mask`: the same for any steps: bool, `(*batch, time)` (`(time, *batch)` if
-            `time_major`), false where a step is to be skipped. Not both.
-        - `resets`: bool, of the shape of `mask`: where true, the cell's own initial carry replaces
-            the carry before that step (in the order of processing), as at the start of an
-            episode. Without effect at a skipped step.
+        - `mask`: bool, `(*batch, time)`, or `(time, *batch)` if `time_major`. Steps where it is
+            false are skipped in the same way. Only one of `seq_lengths` and `mask` can be given.
+        - `resets`: bool, of the shape of `mask`. Where true, the carry of `initialize_carry`
+            replaces the carry before that step (in the order of processing), as at the start of
+            an episode. It has no effect at a skipped step.
         - `return_carry`: whether to return the final carry too; `"all"` for the carries after
-            every step, their time axis where the inputs have it, in the order of the outputs.
-        - `key`: for cells that draw their first carry or draw in the step.
+            every step, with the time axis of the inputs, in the order of the outputs.
+        - `key`: a random key, for cells that draw their first carry or draw in the step.
 
         **Returns:**
 
-        The outputs, with batch and time axes where the inputs have them; or, with `return_carry`,
-        the pair `(final carry, outputs)` or `(carries, outputs)`.
+        The outputs, with the batch and time axes of the inputs. With `return_carry`, the pair
+        `(final carry, outputs)` or `(carries, outputs)`.
 
-        `reverse` runs from the last step to the first (with lengths: from the last valid one).
-        Outputs come in the order of processing, padding last, or with `keep_order` in that of
-        the inputs.
+        With `reverse`, the last (valid) step comes first. Outputs are in the order of processing
+        with the padding last or, with `keep_order`, in the order of the inputs.
 
-        **Raises:** `ValueError` or `TypeError` for arguments of a wrong shape or kind, and
-        `eqx.EquinoxRuntimeError`, under `jit` too, for lengths outside `[0, time]`.
+        **Raises:** `ValueError` or `TypeError` for arguments of a wrong shape or kind;
+        `eqx.EquinoxRuntimeError`, including under `jit`, for lengths outside `[0, time]`.
         """
         check_single("RNN", self.cell)
         inputs = as_array("RNN", "inputs", inputs)
@@ -122,7 +170,7 @@ class RNN(eqx.Module):
         else:
             wanted = carry_struct(self.cell, sample)
             carry = check_carry("RNN", "initial_carry", initial_carry, wanted)
-        cell, carry, restore = self.cell.begin(carry, key=begin_key)
+        cell, carry, finish = self.cell.begin(carry, key=begin_key)
         initial = None if resets is None else cell.initialize_carry(carry_key, sample)
 
         keys = None if step_key is None else jr.split(step_key, axes.num_steps)
@@ -142,9 +190,9 @@ class RNN(eqx.Module):
             truncate=self.truncate,
             all_carries=return_carry == "all",
         )
-        carry = restore(carry)
+        carry = finish(carry)
         if return_carry == "all":
-            carries = jax.vmap(restore, axis_size=axes.num_steps)(carries)
+            carries = jax.vmap(finish, axis_size=axes.num_steps)(carries)
         results = carries, outputs
         if self.reverse and not self.keep_order:
             flip = lambda y: flip_sequences(
@@ -152,7 +200,7 @@ class RNN(eqx.Module):
                 lengths,
                 num_batch_dims=len(axes.batch),
                 time_major=True,
-                check_lengths=False,  # they are by now
+                check_lengths=False,  # checked above
             )
             results = jax.tree.map(flip, results)
         carries, outputs = jax.tree.map(lambda y: jnp.moveaxis(y, 0, axes.time_axis), results)
@@ -160,22 +208,42 @@ class RNN(eqx.Module):
             return carries, outputs
         return (carry, outputs) if return_carry else outputs
 
+    @property
+    def keeps_order(self) -> bool:
+        return self.keep_order or not self.reverse
 
-def run_cell(
-    cell: RNNCellBase, carry: Any, inputs: Array, initial: Any, steps: Steps, **options: Any
-) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
-    """As `scan`; the cells of a `SequentialCell` one after another, each over all steps."""
-    if not isinstance(cell, SequentialCell):
-        return scan(cell, carry, inputs, initial, steps, **options)
-    finals, all_carries, outputs = [], [], inputs
-    for k, part in enumerate(cell.cells):
-        keys = steps.keys
-        if keys is not None:
-            keys = jax.vmap(lambda key, k=k: part_of_key(key, cell.cells, k))(keys)
-        start = None if initial is None else initial[k]
-        final, (carries, outputs) = run_cell(
-            part, carry[k], outputs, start, steps._replace(keys=keys), **options
-        )
-        finals.append(final)
-        all_carries.append(carries)
-    return tuple(finals), (tuple(all_carries), outputs)
+    def explain(self, sample_input: Any) -> str:
+        """Says which engine runs the cell, and why if that is the plain scan, one step at a time.
+
+        The text has one line per cell that runs over time: several for a `SequentialCell`.
+
+        **Arguments:**
+
+        - `sample_input`: one time step of the inputs with its batch axes, as for
+            `initialize_carry`. Only its shape and dtype are read, so it may be a
+            `jax.ShapeDtypeStruct`.
+        """
+        carry_struct(self.cell, sample_input)  # raises errors that name `sample_input`
+        axis = 0 if self.time_major else sample_input.ndim - self.num_feature_dims
+        inputs = struct_of_steps(sample_input, 2, axis)
+        call = lambda rnn, inputs, key: rnn(inputs, key=key)
+        return explain(lambda: eqx.filter_eval_shape(call, self, inputs, jr.key(0)))
+
+    @property
+    def starts_at_end(self) -> bool:
+        return self.reverse
+
+    @property
+    def first_cell(self) -> RNNCellBase:
+        return self.cell
+
+    def step_struct(self, sample_input: Any, of_cell: CellOutputs) -> Any:
+        return of_cell(self.cell, sample_input)
+
+    def as_step(self, name: str) -> RNNCellBase:
+        if self.reverse:
+            raise ValueError(
+                f"Stacked.as_cell: `{name}` must run forward, got reverse=True. A layer that "
+                "starts at the last step needs the whole sequence: call it on all steps."
+            )
+        return self.cell

@@ -1,4 +1,4 @@
-"""Time cut into chunks of equal length, and what is left over."""
+"""The time axis, cut into chunks of equal length and a remainder."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, PyTree
 from .._kernels.sizes import is_known
 
 CACHE_BYTES = 2_000_000
-SHORTEST = 4  # fewer steps make the product that projects their inputs slow
+SHORTEST = 4  # with fewer steps, the product that projects their inputs is slow
 LONGEST = 20
 
 
@@ -33,9 +33,9 @@ class Piece(NamedTuple):
 
 
 def pieces(num_steps: int, size: int, reverse: bool) -> list[Piece]:
-    """Chunks that make up the time axis, in the order of processing; the last may be shorter.
+    """The pieces of the time axis, in the order of processing. The last chunk may be shorter.
 
-    A time axis of a symbolic length, as `jax.export` has it, is one chunk.
+    A time axis of a symbolic length, as in `jax.export`, is one chunk.
     """
     if not is_known(num_steps):
         return [Piece(0, 1, num_steps)]
@@ -46,7 +46,7 @@ def pieces(num_steps: int, size: int, reverse: bool) -> list[Piece]:
 
 
 def join(results: list[PyTree[Array]], reverse: bool) -> PyTree[Array]:
-    """The parts of a time axis, in the order of processing, as one."""
+    """Concatenates pieces of the time axis, which come in the order of processing."""
     if len(results) == 1:
         return results[0]
     if reverse:
@@ -54,13 +54,14 @@ def join(results: list[PyTree[Array]], reverse: bool) -> PyTree[Array]:
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
 
 
-def chunk_size(num_steps: int, step_bytes: int, weight_bytes: int) -> int:
-    """How many steps whose gates take so many bytes make a chunk.
+def best_chunk_size(num_steps: int, step_bytes: int, weight_bytes: int) -> int:
+    """The number of steps in a chunk, if the gates of one step have `step_bytes` bytes.
 
-    As many as stay in a processor's cache between the product that makes them and their use, or
-    more if weights are so large that adding up their gradients, once a chunk, would count; but not
-    more than a fraction of the time axis, so that a chunk's buffers are small beside what is kept
-    of all steps. A size near that which leaves no remainder is taken, if there is one.
+    A chunk has as many steps as stay in a processor's cache between the product that makes their
+    gates and the use of the gates. It has more if the weights are so large that adding up their
+    gradients, once per chunk, would take time. It has at most a fraction of all steps, so that the
+    buffers of a chunk are small beside the arrays that are kept of all steps. A size near that
+    leaves no remainder is preferred.
     """
     if not is_known(num_steps, step_bytes, weight_bytes):
         return LONGEST

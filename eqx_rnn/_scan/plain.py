@@ -1,4 +1,4 @@
-"""One step after another: the meaning of every faster way to run a cell."""
+"""One step after another by `jax.lax.scan`. The other engines return the same numbers."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from jaxtyping import Array, PyTree
 from .._base.cells import RNNCellBase
 from .._base.contract import check_contract, dtypes_of, keep_dtypes, widen
 from .chunks import join, pieces
-from .harmless import Harmless
 from .select import select
-from .steps import Steps
+from .skipped import Substitute
+from .steps import Options, Steps
 
 
 class _WiderError(Exception):
-    """A step makes the carry wider than it was: the dtypes that it must have from the start."""
+    """A step widens the carry. The argument has the dtypes that the carry must start with."""
 
 
 def scan(
@@ -24,14 +24,17 @@ def scan(
     inputs: Array,
     initial: PyTree[Array],
     steps: Steps,
+    options: Options,
     *,
-    safe: Harmless | None,
-    **options: Any,
+    substitute: Substitute | None,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
-    """As `eqx_rnn.scan.scan`; `safe` says where skipped steps are computed from."""
+    """`(final carry, (carries or None, outputs))`. Time is the first axis of all arrays.
+
+    `initial` is the carry that a reset puts in place. Skipped steps are computed from `substitute`.
+    """
     while True:
         try:
-            return _scan(cell, carry, inputs, initial, steps, safe, **options)
+            return _scan(cell, carry, inputs, initial, steps, options, substitute)
         except _WiderError as wider:
             carry = keep_dtypes(wider.args[0], carry)
 
@@ -42,23 +45,20 @@ def _scan(
     inputs: Array,
     initial: PyTree[Array],
     steps: Steps,
-    safe: Harmless | None,
-    *,
-    reverse: bool,
-    unroll: int,
-    checkpoint: int | None,
-    all_carries: bool,
+    options: Options,
+    substitute: Substitute | None,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
+    reverse, unroll, checkpoint, all_carries = options
     dtypes = dtypes_of(carry)
     initial = None if initial is None else keep_dtypes(dtypes, initial)
-    safe_carry = None if safe is None else keep_dtypes(dtypes, safe.carry)
+    substitute_carry = None if substitute is None else keep_dtypes(dtypes, substitute.carry)
 
     def step(carry: PyTree[Array], xs: Any):
         x, (valid, reset, key, cut) = xs
         if cut is not None:
             carry = select(cut, lax.stop_gradient(carry), carry)
         start = carry if reset is None else select(reset, initial, carry)
-        start = start if safe is None else select(valid, start, safe_carry)
+        start = start if substitute is None else select(valid, start, substitute_carry)
         new_carry, outputs = cell(start, x, key=key)
         check_contract(cell, x, start, (), new_carry, outputs)
         wide = widen(start, new_carry)

@@ -1,4 +1,4 @@
-"""Runs a cell over time. Time is the first axis of everything here."""
+"""Runs a cell over time by the engine that suits it. Time is the first axis of all arrays here."""
 
 from typing import Any
 
@@ -8,19 +8,19 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._base.cells import FactoredCell, RNNCellBase
+from .._base.cells import RNNCellBase
 from .._base.contract import check_batch, dtypes_of, keep_dtypes
 from .._kernels.sizes import is_known
 from . import plain
 from .align import align
+from .choose import choose, why_plain
 from .chunks import join, pieces
-from .factored import engine as factored
-from .harmless import harmless
+from .explain import current_report, describe_run
 from .select import select
-from .steps import Steps
+from .skipped import find_substitute
+from .steps import Options, Steps
 
 
-@eqx.filter_jit
 def scan(
     cell: RNNCellBase,
     carry: PyTree[Array],
@@ -40,43 +40,61 @@ def scan(
 
     - `initial`: the carry that a reset puts in place.
     - `steps`: see `Steps`.
-    - `reverse`: from the last step to the first.
-    - `unroll`: steps in one iteration of the loop.
-    - `checkpoint`: how many steps make a chunk whose carries are computed again in the backward
-        pass; `None` keeps all.
-    - `truncate`: after how many steps the gradient of the carry is cut.
-
-    Compiled here, so that a call outside `jax.jit` does not compile anew each time.
+    - `truncate`: the number of steps after which the gradient of the carry is cut.
+    - `reverse`, `unroll`, `checkpoint`, `all_carries`: see `Options`.
     """
+    options = Options(reverse, unroll, checkpoint, all_carries)
+    if not is_known(inputs.shape[0]):
+        options = options._replace(unroll=1)
+    arrays = cell, carry, inputs, initial, steps
+    # The reason depends on the environment: as an argument it is part of what is compiled for.
+    reason = why_plain(cell)
+    with current_report() as report:
+        results = _compiled_scan(*arrays, options, truncate, reason)
+        if report is not None:
+            cell, carry, inputs, _, steps = align(*arrays)
+            chosen = choose(reason, cell, carry, inputs, steps, options)
+            report.append(describe_run(cell, chosen if isinstance(chosen, str) else None))
+    return results
+
+
+@eqx.filter_jit
+def _compiled_scan(
+    cell: RNNCellBase,
+    carry: PyTree[Array],
+    inputs: Array,
+    initial: PyTree[Array],
+    steps: Steps,
+    options: Options,
+    truncate: int | None,
+    reason: str | None,
+) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
+    """Compiled here, so that a call outside `jax.jit` does not compile anew each time."""
     cell, carry, inputs, initial, steps = align(cell, carry, inputs, initial, steps)
     batch = inputs.shape[1 : inputs.ndim - cell.num_feature_dims]
     check_batch(type(cell).__name__, "the carry", carry, batch)
-    safe = None
+    substitute = None
     if steps.valid is not None and inputs.shape[0] != 0:
-        safe = harmless(steps.valid, steps.resets, reverse, carry, inputs, initial)
-        inputs = select(steps.valid, inputs, jnp.broadcast_to(safe.inputs, inputs.shape))
-    engine = factored if isinstance(cell, FactoredCell) else plain
+        arguments = steps.valid, steps.resets, options.reverse, carry, inputs, initial
+        substitute = find_substitute(*arguments)
+        filled = jnp.broadcast_to(substitute.inputs, inputs.shape)
+        inputs = select(steps.valid, inputs, filled)
 
     def run(carry: PyTree[Array], inputs: Array, steps: Steps):
-        return engine.scan(
-            cell,  # pyright: ignore[reportArgumentType] (a `FactoredCell` where it must be)
-            carry,
-            inputs,
-            initial,
-            steps,
-            safe=safe,
-            reverse=reverse,
-            unroll=unroll if is_known(inputs.shape[0]) else 1,
-            checkpoint=checkpoint,
-            all_carries=all_carries,
-        )
+        chosen = choose(reason, cell, carry, inputs, steps, options)
+        arguments = cell, carry, inputs, initial, steps
+        if isinstance(chosen, str):
+            return plain.scan(*arguments, options, substitute=substitute)
+        from .factored import engine as factored
+
+        return factored.run(chosen, *arguments, substitute=substitute)
 
     num_steps = inputs.shape[0]
     if truncate is None or num_steps == 0:
         return run(carry, inputs, steps)
     if not is_known(num_steps):
         time = jnp.arange(num_steps)
-        done = num_steps - 1 - time if reverse else time
+        done = num_steps - 1 - time if options.reverse else time
         return run(carry, inputs, steps._replace(cuts=(done % truncate == 0) & (done > 0)))
 
     def piece_of_time(state: Any, xs: Any):
@@ -85,12 +103,12 @@ def scan(
         carry, results = run(jax.tree.map(cut, carry), *xs)
         return (jnp.asarray(False), carry), results
 
-    parts = pieces(num_steps, truncate, reverse)
+    parts = pieces(num_steps, truncate, options.reverse)
     first = jax.tree.map(lambda a: a[0], parts[0].cut((inputs, steps)))
     carry = keep_dtypes(dtypes_of(jax.eval_shape(run, carry, *first)[0]), carry)
     state, results = (jnp.asarray(True), carry), []
     for piece in parts:
         xs = piece.cut((inputs, steps))
-        state, result = lax.scan(piece_of_time, state, xs, reverse=reverse)
+        state, result = lax.scan(piece_of_time, state, xs, reverse=options.reverse)
         results.append(jax.tree.map(piece.flatten, result))
-    return state[1], join(results, reverse)
+    return state[1], join(results, options.reverse)

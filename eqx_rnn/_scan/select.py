@@ -1,3 +1,5 @@
+"""A choice between two PyTrees, row by row."""
+
 from typing import Any
 
 import jax
@@ -6,9 +8,9 @@ from jaxtyping import Array, Bool, PyTree
 
 
 def select(condition: Bool[Array, "*batch"] | None, on_true: PyTree, on_false: Any) -> PyTree:
-    """`jnp.where` over PyTrees whose leaves have the condition's axes in front.
+    """`jnp.where` over PyTrees whose leaves have the axes of the condition in front.
 
-    No condition is one that is true; `on_false` may be the number 0.
+    A condition of `None` counts as true everywhere. `on_false` may be the number 0.
     """
     if condition is None:
         return on_true

@@ -5,28 +5,37 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from .._base.cells import RNNCellBase
+from .._base.cells import (
+    AbstractStepWrapper,
+    Begun,
+    ComposedCell,
+    Results,
+    RNNCellBase,
+    Run,
+    begin_inner,
+    parts,
+)
+from .._base.widths import input_struct
 from .._checks.errors import part_of
 from .._checks.messages import describe, is_floating
 from .._dtypes import widest
-from .base import Wrapper, innermost
 
 
-class LearnedCarry(Wrapper):
-    """Starts from a carry that is learned with the weights, the same for all sequences.
+class LearnedCarry(AbstractStepWrapper, ComposedCell):
+    """Learns the first carry together with the weights. It is the same for all sequences.
 
         h[0] = initial
         h', y = cell(h, x)
 
-    `initial` are parameters of the shapes of one sequence's carry. They start as what the inner
-    cell starts from. Integers in the carry are the inner cell's own.
+    `initial` holds parameters of the shapes of one sequence's carry. Their initial values are those
+    of the first carry of the inner cell. Integers in the carry are not learned.
 
-    **Shapes:** as the inner cell. Around a convolutional cell, the spatial axes of the inputs
-    are those of the `sample_input` that this cell was built with.
+    **Shapes:** those of the inner cell. Around a convolutional cell, the inputs have the spatial
+    axes of the `sample_input` that this cell was built with.
 
     **Source:** M. L. Forcada, R. C. Carrasco, "Learning the initial state of a second-order
     recurrent neural network during regular-language inference", Neural Computation 7 (1995).
-    Departure: any cell, trained by its gradient with all else.
+    Departure: any cell; the gradient trains the carry and the weights together.
     """
 
     cell: RNNCellBase
@@ -37,10 +46,10 @@ class LearnedCarry(Wrapper):
     ):
         """**Arguments:**
 
-        - `cell`: the cell to start.
-        - `sample_input`: one time step of the inputs; only its shape and dtype are read, and batch
+        - `cell`: the inner cell.
+        - `sample_input`: one time step of the inputs. Only its shape and dtype are read; its batch
             axes do not matter. Not needed around a cell for vectors that has an `input_size`.
-        - `key`: for cells that draw their first carry.
+        - `key`: a random key, for cells that draw their first carry.
         """
         if sample_input is None:
             sample_input = _sample(cell)
@@ -63,24 +72,48 @@ class LearnedCarry(Wrapper):
         start = [_start(next(learned), a) if eqx.is_inexact_array(a) else a for a in leaves]
         return tree.unflatten(start)
 
+    def begin(self, carry: PyTree[Array], *, key: PRNGKeyArray | None = None) -> Begun:
+        return begin_inner(self, carry, key)
+
+    def project_input(self, inputs: Any) -> PyTree[Array]:
+        return parts(self.cell).project_input(inputs)
+
+    def project_hidden(self, carry: PyTree[Array]) -> PyTree[Array]:
+        return parts(self.cell).project_hidden(carry)
+
+    def update(
+        self, carry: PyTree[Array], gates: PyTree[Array], *, key: PRNGKeyArray | None = None
+    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        return parts(self.cell).update(carry, gates, key=key)
+
+    def run_inside(
+        self, run: Run, carry: Any, inputs: Any, initial: Any, keys: PRNGKeyArray | None
+    ) -> Results:
+        return run(self.cell, carry, inputs, initial, keys)  # the carries hold what is learned
+
+    def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
+        return self.cell.read_out(carry)
+
 
 def _sample(cell: RNNCellBase) -> jax.ShapeDtypeStruct:
-    input_size = getattr(innermost(cell), "input_size", None)
-    if input_size is None or cell.num_feature_dims != 1:
+    """One step of the inputs of a cell for vectors, whose carry depends on their size only."""
+    sample = input_struct(cell)
+    if sample is None or cell.num_feature_dims != 1:
         raise ValueError(
             "LearnedCarry: `sample_input` must be one time step of the inputs, because the shape "
             f"of the carry of {type(cell).__name__} depends on it, got None. Pass an array or a "
             "`jax.ShapeDtypeStruct`."
         )
     weights = filter(is_floating, jax.tree.leaves(cell))
-    return jax.ShapeDtypeStruct((input_size,), widest(*weights))
+    return jax.ShapeDtypeStruct(sample.shape, widest(*weights))
 
 
 def _start(learned: Array, own: Array) -> Array:
+    """The learned array, with the batch axes and at least the dtype of the inner cell's own."""
     if own.shape[own.ndim - learned.ndim :] != learned.shape:
         raise ValueError(
             "LearnedCarry: `inputs` must have the spatial axes of the `sample_input` that the "
-            f"cell was built with, got such that the carry is {describe(own)} where "
+            f"cell was built with, got inputs whose carry is {describe(own)} where "
             f"{describe(learned)} is learned. Build the cell with a sample of that size."
         )
     dtype = widest(learned.dtype, own.dtype)

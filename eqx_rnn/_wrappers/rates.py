@@ -1,4 +1,4 @@
-"""Rates of dropping, their checks, and the random keys that they need."""
+"""Dropout rates: their checks, the masks that they need, and the random keys."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,14 +8,17 @@ import jax.lax as lax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from .._checks.messages import describe_tree
+from .._kernels.tracers import Tracer
 
 
 def as_rates(rates: PyTree[Any]) -> PyTree[Any]:
-    """Numbers of NumPy and JAX as Python's: not traced, not trained, and no dtype widens."""
+    """`rates` with Python numbers in place of single numbers of NumPy and JAX.
+
+    Python numbers are neither traced nor trained, and do not widen a dtype.
+    """
 
     def to_number(rate: Any) -> Any:
         is_array = isinstance(rate, np.ndarray | np.generic | Array)
@@ -26,7 +29,7 @@ def as_rates(rates: PyTree[Any]) -> PyTree[Any]:
 
 
 def check_rates(owner: str, name: str, rates: PyTree[Any]) -> None:
-    """Numbers, or arrays of them, from 0 to below 1. What is traced has no value to check."""
+    """Checks that rates are numbers, or arrays of numbers, in `[0, 1)`. Skips traced rates."""
     for rate in jax.tree.leaves(rates, is_leaf=lambda rate: rate is None):
         if isinstance(rate, Tracer):
             continue
@@ -36,7 +39,7 @@ def check_rates(owner: str, name: str, rates: PyTree[Any]) -> None:
             does = "kept" if owner == "Zoneout" else "dropped"
             raise ValueError(
                 f"{owner}: `{name}` must be a fraction, 0 <= {name} < 1, got {rate!r:.60}. "
-                f"Pass the share of the entries to be {does}."
+                f"Pass the fraction of the entries that is {does}."
             )
 
 
@@ -47,9 +50,9 @@ def spread(
     carry: PyTree[Array],
     is_leaf: Callable[[Any], bool] | None = None,
 ) -> PyTree[Any]:
-    """`rates`, a number or as the carry is built, as one a leaf; 0 where there are no floats.
+    """One rate per leaf of the carry, from one number or a tree of them; 0 for integers.
 
-    `is_leaf` says which parts of the carry have one rate for all their leaves.
+    `is_leaf` selects the parts of the carry that have one rate for all their leaves.
     """
     parts, tree = jax.tree.flatten(carry, is_leaf=is_leaf)
     like = tree.unflatten([jax.tree.leaves(part)[0] for part in parts])
@@ -63,15 +66,15 @@ def spread(
     except ValueError as error:
         raise ValueError(
             f"{owner}: `{name}` must be a number, or numbers in the structure of the carry "
-            f"{describe_tree(like)}, got {describe_tree(rates)}. Pass one a leaf, 0 for one that "
-            "is to be left alone."
+            f"{describe_tree(like)}, got {describe_tree(rates)}. Pass one per leaf, and 0 for a "
+            "leaf that stays as it is."
         ) from error
 
 
 def fixed(rate: Any, like: Any) -> Any:
-    """A rate for the entries of `like`, with as many axes.
+    """A rate that broadcasts against `like` and gets no gradient.
 
-    A rate that is an array is a leaf of the cell as its weights are, but is not trained.
+    A rate that is an array is a leaf of the cell, like its weights, but it is not trained.
     """
     if np.ndim(rate) == 0:
         return lax.stop_gradient(rate) if isinstance(rate, Array) else rate
@@ -83,7 +86,7 @@ def is_zero(rate: Any) -> bool:
 
 
 def require_key(owner: str, key: PRNGKeyArray | None, where: str) -> PRNGKeyArray:
-    """The key. As in `eqx.nn.Dropout`, none in training is an error."""
+    """The key. A missing key in training is an error, as in `eqx.nn.Dropout`."""
     if key is None:
         raise RuntimeError(
             f"{owner}: `key` must be a random key in training, got None. Pass "
@@ -94,12 +97,12 @@ def require_key(owner: str, key: PRNGKeyArray | None, where: str) -> PRNGKeyArra
 
 
 def split(key: PRNGKeyArray | None, num: int) -> Any:
-    """Several keys from one; none from none."""
+    """`num` keys; all are `None` if there is no key."""
     return num * [None] if key is None else jr.split(key, num)
 
 
 def drop(array: Array, mask: Bool[Array, "..."] | None, rate: Any) -> Array:
-    """Zeros where the mask is false, what is left scaled up by as much. No mask drops none."""
+    """Zeros where the mask is false; other entries are scaled up. No mask drops nothing."""
     if mask is None:
         return array
     return jnp.where(mask, array / (1 - fixed(rate, array)), 0).astype(array.dtype)

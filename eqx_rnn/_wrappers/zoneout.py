@@ -6,36 +6,46 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from .._base.cells import RNNCellBase
+from .._base.cells import (
+    AbstractStepWrapper,
+    Begun,
+    RNNCellBase,
+    begin_inner,
+    innermost,
+    parts,
+)
+from .._base.mixable import Mixable
 from .._checks.messages import describe_tree
-from .base import Wrapper, innermost, update
 from .rates import as_rates, check_rates, fixed, is_zero, require_key, split, spread
 
 
-class Zoneout(Wrapper):
-    """Keeps some units of the state as they were, others at each step.
+class Zoneout(AbstractStepWrapper):
+    """Keeps the old values of some units of the state, other units at each step.
 
         h~, y~ = cell(h, x)
         d ~ Bernoulli(rate)                                       anew at each step
         h' = d h + (1 - d) h~                                     in training
         h' = rate h + (1 - rate) h~                               at inference
 
-    for every leaf of the carry. A part of it that has a method `mix`, whose leaves have a meaning
-    only together, as the `SLSTMMemory` has, gets one mask, and the mean that `old.mix(new, rate)`
-    makes of it.
+    for every leaf of the carry. A part of the carry that is a [`Mixable`][eqx_rnn.Mixable], such as
+    an `SLSTMMemory`, gets one mask for all of its arrays. Its mean at inference is
+    `old.mix(new, rate)`.
 
-    The outputs are `cell.read_out(h')`, those of the new carry. If `cell` does not have this
-    method, each output must be the very array of one leaf of h~, or of an argument of the step,
-    such as the old carry. Any other output is an error, even beside such arrays: it could depend
-    on h~, and `jax.jit` or `jax.checkpoint` inside the step turns every output into a new array.
+    The outputs are `cell.read_out(h')`, those of the new carry. If `cell` does not define this
+    method, each output must be the same array object as one leaf of h~ or as an argument of the
+    step, such as the old carry. Any other output is an error, because it could depend on h~.
+    `jax.jit` or `jax.checkpoint` inside the step turns every output into a new array.
 
-    **Shapes:** as the inner cell.
+    Around a `StackedCell`, all cells advance together, step by step. To keep the fast path of
+    `RNN`, wrap the cells of the stack instead.
+
+    **Shapes:** those of the inner cell.
 
     **Options:**
 
     - `rate`: the probability that a unit keeps its old value: a number, or numbers in the
         structure of the carry, such as `LSTMCarry(hidden=0.05, cell=0.5)` or `SLSTMCarry(0.05,
-        memory=0.5)`. Integers in the carry are never kept back.
+        memory=0.5)`. Integers in the carry are never kept.
     - `inference`: whether to take the mean. See `eqx.nn.inference_mode`.
 
     **Source:** D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden
@@ -49,13 +59,25 @@ class Zoneout(Wrapper):
     def __check_init__(self):
         check_rates("Zoneout", "rate", self.rate)
 
+    def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> PyTree[Array]:
+        return self.cell.initialize_carry(key, sample_input)
+
+    def begin(self, carry: PyTree[Array], *, key: PRNGKeyArray | None = None) -> Begun:
+        return begin_inner(self, carry, key)
+
+    def project_input(self, inputs: Any) -> PyTree[Array]:
+        return parts(self.cell).project_input(inputs)
+
+    def project_hidden(self, carry: PyTree[Array]) -> PyTree[Array]:
+        return parts(self.cell).project_hidden(carry)
+
     def update(
         self, carry: PyTree[Array], gates: PyTree[Array], *, key: PRNGKeyArray | None = None
     ) -> tuple[PyTree[Array], PyTree[Array]]:
-        old, tree = jax.tree.flatten(carry, is_leaf=_is_whole)
-        rates = jax.tree.leaves(spread("Zoneout", "rate", self.rate, carry, _is_whole))
+        old, tree = jax.tree.flatten(carry, is_leaf=_is_mixable)
+        rates = jax.tree.leaves(spread("Zoneout", "rate", self.rate, carry, _is_mixable))
         cell_key, *keys = split(key, 1 + len(old))
-        new_carry, outputs = update(self.cell, carry, gates, cell_key)
+        new_carry, outputs = parts(self.cell).update(carry, gates, key=cell_key)
         new = tree.flatten_up_to(new_carry)
         zoned = [self._zone(*args) for args in zip(old, new, rates, keys, strict=True)]
         zoned = tree.unflatten(zoned)
@@ -63,13 +85,16 @@ class Zoneout(Wrapper):
             outputs = _outputs(self.cell, outputs, (carry, gates), new_carry, zoned)
         return zoned, outputs
 
+    def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
+        return self.cell.read_out(carry)
+
     def _zone(self, old: Any, new: Any, rate: Any, key: PRNGKeyArray | None) -> Any:
         if is_zero(rate):
             return new
         like = jax.tree.leaves(new)[0]
         rate = fixed(rate, like)
         if self.inference:
-            return old.mix(new, rate) if _is_whole(old) else _mean(old, new, rate)
+            return old.mix(new, rate) if _is_mixable(old) else _mean(old, new, rate)
         key = require_key("Zoneout", key, "to `RNN` or to each step")
         kept = jr.bernoulli(key, rate, like.shape)
         return jax.tree.map(lambda a, b: jnp.where(kept, a, b), old, new)
@@ -78,7 +103,7 @@ class Zoneout(Wrapper):
 def _outputs(
     cell: RNNCellBase, outputs: PyTree[Array], arguments: Any, new: PyTree, zoned: PyTree
 ) -> PyTree[Array]:
-    """The outputs that belong to the zoned-out carry, from those of the step."""
+    """The outputs for the zoned-out carry, from the outputs of the step."""
     try:
         return _complete(cell, cell.read_out(zoned), outputs)
     except NotImplementedError as error:
@@ -89,7 +114,7 @@ def _outputs(
         if not all(i in known and new_ids.count(i) <= 1 for i in ids):
             raise TypeError(
                 "Zoneout: the outputs of `cell` must follow from its new carry, got "
-                f"{describe_tree(outputs)}, which are not all arrays of that carry "
+                f"{describe_tree(outputs)}. Not all of them are arrays of that carry, "
                 f"{describe_tree(new)}, each in one place of it. {error}"
             ) from error
         return jax.tree.map(lambda leaf: known[id(leaf)], outputs)
@@ -116,5 +141,5 @@ def _mean(old: Array, new: Array, rate: Any) -> Array:
     return (rate * old + (1 - rate) * new).astype(new.dtype)
 
 
-def _is_whole(part: Any) -> bool:
-    return hasattr(part, "mix")
+def _is_mixable(part: Any) -> bool:
+    return isinstance(part, Mixable)

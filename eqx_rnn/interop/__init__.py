@@ -1,6 +1,10 @@
-"""Weights from and to other frameworks, which this does not import."""
+"""Weights from and to other frameworks. None of the frameworks is imported.
 
-from ._activations import keras2_hard_sigmoid as keras2_hard_sigmoid
+The public functions are those that stand here, whatever file they are in.
+"""
+
+from .._public import publish as _publish
+from .activations import keras2_hard_sigmoid as keras2_hard_sigmoid
 from .equinox import from_equinox as from_equinox
 from .equinox import to_equinox as to_equinox
 from .flax import from_flax as from_flax
@@ -15,3 +19,13 @@ from .torch import from_torch as from_torch
 from .torch import to_torch as to_torch
 from .torch_states import from_torch_state as from_torch_state
 from .torch_states import torch_state as torch_state
+
+_publish(dict(globals()), "eqx_rnn.interop")
+
+
+def __dir__() -> list[str]:
+    return sorted(
+        name
+        for name, value in globals().items()
+        if getattr(value, "__module__", "") == __name__ and not name.startswith("_")
+    )

@@ -1,4 +1,4 @@
-"""Cells of `eqx.nn`: the leaves are the same."""
+"""Weights of the cells of `eqx.nn`, which have the same arrays as ours."""
 
 from typing import Any
 
@@ -10,19 +10,21 @@ from jaxtyping import DTypeLike
 from .._base.cells import RNNCellBase
 from .._cells import GRUCell, LSTMCell
 from .._checks.arguments import guard
-from ._entries import Entries, build, check_options, check_type
+from .build import build
+from .entries import Entries
+from .options import check_options, check_type
 
 NAMES = ("weight_ih", "weight_hh", "bias", "bias_n")
 
 
 @guard
 def from_equinox(cell: Any, *, dtype: DTypeLike | None = None) -> RNNCellBase:
-    """Our cell with the weights of an `eqx.nn.LSTMCell` or `eqx.nn.GRUCell`.
+    """A cell with the weights of an `eqx.nn.LSTMCell` or `eqx.nn.GRUCell`.
 
     **Arguments:**
 
-    - `cell`: a single cell, not one that `jax.vmap` has made an ensemble.
-    - `dtype`: what to cast the weights to; `None` keeps theirs.
+    - `cell`: a single cell; an ensemble made by `jax.vmap` raises an error.
+    - `dtype`: the dtype of the new weights. `None` keeps the dtype of the given weights.
     """
     owner = "from_equinox"
     check_type(owner, "cell", cell, (eqx.nn.LSTMCell, eqx.nn.GRUCell))
@@ -45,12 +47,12 @@ def from_equinox(cell: Any, *, dtype: DTypeLike | None = None) -> RNNCellBase:
 
 @guard
 def to_equinox(cell: Any) -> Any:
-    """The `eqx.nn.LSTMCell` or `eqx.nn.GRUCell` that computes what `cell` does.
+    """The `eqx.nn.LSTMCell` or `eqx.nn.GRUCell` that computes the same as `cell`.
 
     **Arguments:**
 
     - `cell`: an `LSTMCell` without projection or a `GRUCell` with `reset_after=True`, with the
-        usual activations.
+        default activations.
     """
     owner = "to_equinox"
     check_type(owner, "cell", cell, (LSTMCell, GRUCell))

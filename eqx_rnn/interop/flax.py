@@ -1,4 +1,4 @@
-"""Weights of Flax's recurrent cells: linen's trees and nnx's pure dicts."""
+"""Weights of Flax's recurrent cells: trees of linen and pure dicts of nnx."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,23 +11,11 @@ from jaxtyping import DTypeLike
 from .._base.cells import RNNCellBase
 from .._cells import ConvLSTMCell, GRUCell, LSTMCell, MGUCell, SimpleCell
 from .._checks.arguments import guard
-from ._entries import (
-    Entries,
-    Weights,
-    bias_or_zeros,
-    build,
-    check_choice,
-    check_options,
-    check_type,
-    concatenate,
-    from_kernel,
-    refuse_nested,
-    reorder,
-    require,
-    shift_forget,
-    to_kernel,
-    write,
-)
+from .arrays import Weights, concatenate, require, write
+from .build import build
+from .entries import Entries, refuse_nested
+from .gates import bias_or_zeros, from_kernel, reorder, shift_forget, to_kernel
+from .options import check_choice, check_options, check_type
 
 TYPES = {
     "SimpleCell": SimpleCell,
@@ -47,14 +35,14 @@ GATES = {
 
 
 def _layers(cell: str, nnx: bool) -> tuple[list[str], list[str]]:
-    """Names of the dense layers on the inputs and on the hidden state, in our gates' order."""
+    """Names of the dense layers on inputs and on the hidden state, in the order of our gates."""
     if nnx and cell != "LSTMCell":
         return ["dense_i"], ["dense_h"]
     if cell == "SimpleCell":
         return ["i"], ["h"]
     of_input = [f"i{gate}" for gate in GATES[cell]]
     if nnx:
-        of_input = ["if_" if name == "if" else name for name in of_input]  # `if` is Python's
+        of_input = ["if_" if name == "if" else name for name in of_input]  # `if` is a keyword
     return of_input, [f"h{gate}" for gate in GATES[cell]]
 
 
@@ -68,21 +56,21 @@ def from_flax(
     gate_activation: Callable = jax.nn.sigmoid,
     dtype: DTypeLike | None = None,
 ) -> RNNCellBase:
-    """A cell from the parameters of one of Flax's.
+    """A cell from the parameters of a cell of Flax.
 
     **Arguments:**
 
-    - `params`: a linen cell's parameters (`variables["params"]`, and below an `nn.RNN`
-        `["cell"]`), or `nnx.state(cell, nnx.Param)` of nnx, as it is or as a pure dict.
-    - `cell`: the cell's class: `"SimpleCell"`, `"LSTMCell"`, `"OptimizedLSTMCell"`, `"GRUCell"`,
-        `"MGUCell"` or `"ConvLSTMCell"`.
-    - `residual`: a `SimpleCell`'s.
+    - `params`: the parameters of a linen cell (`variables["params"]`, or `["cell"]` of these for an
+        `nn.RNN`), or `nnx.state(cell, nnx.Param)`, also as a pure dict.
+    - `cell`: the class of the cell: `"SimpleCell"`, `"LSTMCell"`, `"OptimizedLSTMCell"`,
+        `"GRUCell"`, `"MGUCell"` or `"ConvLSTMCell"`.
+    - `residual`: this option of a `SimpleCell`.
     - `activation`, `gate_activation`: Flax's `activation_fn` and `gate_fn`.
-    - `dtype`: what to cast the weights to; `None` keeps theirs.
+    - `dtype`: the dtype of the new weights. `None` keeps the dtype of the given weights.
 
-    **Returns:** a `SimpleCell`, `LSTMCell`, `GRUCell`, `MGUCell` or `ConvLSTMCell`. The 1 that
-    Flax's ConvLSTM adds to its forget gate in every step is part of our bias, which therefore
-    exists even with Flax's `use_bias=False`. nnx's GRU has no recurrent bias: `bias_n` is 0.
+    **Returns:** a `SimpleCell`, `LSTMCell`, `GRUCell`, `MGUCell` or `ConvLSTMCell`. Flax's ConvLSTM
+    adds 1 to its forget gate in every step. This 1 is part of the bias here, so there is a bias
+    even with Flax's `use_bias=False`. The GRU of nnx has no recurrent bias: `bias_n` is 0.
     """
     owner = "from_flax"
     check_choice(owner, "cell", cell, TYPES)
@@ -90,7 +78,7 @@ def from_flax(
     kernels = {"hh"}
     if cell != "ConvLSTMCell":
         kernels = {_layers(cell, nnx)[1][0] for nnx in (False, True)}
-    advice = "Pass what is there, as `params['cell']`."
+    advice = "Pass the weights of one layer, for example `params['cell']`."
     refuse_nested(owner, flat, f"({'|'.join(kernels)})/kernel", advice)
     entries = Entries(owner, flat, dtype)
     options: dict[str, Any] = {"activation": activation}
@@ -99,12 +87,14 @@ def from_flax(
     else:
         options["gate_activation"] = gate_activation
         if residual:
-            raise ValueError(f"{owner}: `residual` is a SimpleCell's: leave it out for {cell!r}.")
+            raise ValueError(
+                f"{owner}: `residual` is an option of a SimpleCell. Leave it out for {cell!r}."
+            )
     if cell == "ConvLSTMCell":
         if (activation, gate_activation) != (jnp.tanh, jax.nn.sigmoid):
             raise ValueError(
-                f"{owner}: a ConvLSTMCell has activations tanh and sigmoid and no others. Leave "
-                "out `activation` and `gate_activation`."
+                f"{owner}: the activations of a ConvLSTMCell of Flax are always tanh and sigmoid. "
+                "Leave out `activation` and `gate_activation`."
             )
         return _from_conv(entries)
 
@@ -142,7 +132,7 @@ def _flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _from_conv(entries: Entries) -> ConvLSTMCell:
-    """Rows i, g, f, o; two biases or none."""
+    """A ConvLSTM has the rows i, g, f, o, and two biases or none."""
     space = entries.space("ih/kernel", "hh/kernel")
     *sizes, hidden, _ = entries.shape("hh/kernel", *space, "features", "4*features")
     kernels = [
@@ -164,25 +154,26 @@ def _from_conv(entries: Entries) -> ConvLSTMCell:
 def to_flax(
     cell: Any, flax_cell: str, *, nnx: bool = False, use_bias: bool = True
 ) -> dict[str, dict[str, Weights]]:
-    """The parameters of one of Flax's cells, where `from_flax` reads them; nnx's for `nnx.update`.
+    """The parameters of a cell of Flax, in the form that `from_flax` reads.
 
     **Arguments:**
 
-    - `cell`: a `SimpleCell`, `LSTMCell`, `GRUCell`, `MGUCell` or `ConvLSTMCell`. Build Flax's with
-        its sizes, activations, `residual`, `reset_gate` and kernel size.
-    - `flax_cell`: the name of Flax's class.
-    - `nnx`: whether for nnx, whose names differ.
-    - `use_bias`: a ConvLSTM's. Without it the bias must be 0, and 1 for the forget gate.
+    - `cell`: a `SimpleCell`, `LSTMCell`, `GRUCell`, `MGUCell` or `ConvLSTMCell`. Build the cell of
+        Flax with its sizes, activations, `residual`, `reset_gate` and kernel size.
+    - `flax_cell`: the name of the class in Flax.
+    - `nnx`: whether to return the parameters of nnx, for `nnx.update`, instead of linen's.
+    - `use_bias`: this option of a ConvLSTM. Without it, the bias must be 1 for the forget gate and
+        0 elsewhere.
     """
     owner = "to_flax"
     check_choice(owner, "flax_cell", flax_cell, TYPES)
     check_type(owner, "cell", cell, (TYPES[flax_cell],))
     if nnx and flax_cell in ("MGUCell", "ConvLSTMCell"):
-        raise ValueError(f"{owner}: nnx has no {flax_cell}: leave out `nnx`, for linen's.")
+        raise ValueError(f"{owner}: nnx has no {flax_cell}. Leave out `nnx` to write for linen.")
     if isinstance(cell, ConvLSTMCell):
         return _to_conv(owner, cell, use_bias)
     if not use_bias:
-        raise ValueError(f"{owner}: Flax's {flax_cell} always has biases: leave out `use_bias`.")
+        raise ValueError(f"{owner}: Flax's {flax_cell} always has biases. Leave out `use_bias`.")
     if isinstance(cell, LSTMCell):
         check_options(owner, cell, proj_size=None)
     if isinstance(cell, GRUCell):
@@ -201,8 +192,8 @@ def to_flax(
     if isinstance(cell, GRUCell) and nnx:
         if bias_n is not None:
             message = (
-                f"{owner}: `bias_n` must be 0, got {bias_n}: nnx's GRUCell has no recurrent bias. "
-                "Use linen's."
+                f"{owner}: `bias_n` must be 0, got {bias_n}: the GRUCell of nnx has no recurrent "
+                "bias. Use the GRUCell of linen."
             )
             (layer,) = of_hidden
             kernel = params[layer]["kernel"]
@@ -219,8 +210,10 @@ def _blocks(layers: list[str], stacked: Weights) -> list[tuple[str, Weights]]:
 
 
 def _to_conv(owner: str, cell: Any, use_bias: bool) -> dict[str, dict[str, Weights]]:
-    """Flax's options for the input convolution hold for the recurrent one, too, so others than
-    these would change the state's shape.
+    """The parameters of a ConvLSTM.
+
+    Flax uses the options of the input convolution for the recurrent one too. Options other than the
+    defaults would change the shape of the state.
     """
     ones = len(cell.kernel_size) * (1,)
     check_options(owner, cell, strides=(ones,), padding="SAME", dilation=(ones,))
@@ -235,7 +228,7 @@ def _to_conv(owner: str, cell: Any, use_bias: bool) -> dict[str, dict[str, Weigh
     else:
         message = (
             f"{owner}: `bias` must be 1 for the forget gate and 0 for the others with "
-            "use_bias=False: that is all that Flax's ConvLSTMCell then adds. Leave it out."
+            "use_bias=False: Flax's ConvLSTMCell then adds only this 1. Leave out `use_bias`."
         )
         params["hh"]["kernel"] = require(params["hh"]["kernel"], (bias != 0).any(), message)
     return params

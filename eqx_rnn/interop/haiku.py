@@ -11,24 +11,13 @@ from jaxtyping import DTypeLike
 from .._base.cells import RNNCellBase
 from .._cells import ConvLSTMCell, GRUCell, LSTMCell, SimpleCell
 from .._checks.arguments import guard
-from ._entries import (
-    Entries,
-    Weights,
-    bias_or_zeros,
-    build,
-    check_choice,
-    check_options,
-    check_type,
-    concatenate,
-    from_kernel,
-    gates,
-    reorder,
-    shift_forget,
-    to_kernel,
-    write,
-)
+from .arrays import Weights, concatenate, write
+from .build import build
+from .entries import Entries
+from .gates import bias_or_zeros, from_kernel, gates, reorder, shift_forget, to_kernel
+from .options import check_choice, check_options, check_type
 
-# The modules inside a core that own its parameters; a GRU owns its own.
+# The modules inside a core that own its parameters. A GRU owns them itself.
 PARTS = {
     "LSTM": ("linear",),
     "GRU": (),
@@ -50,16 +39,16 @@ def from_haiku(
 
     **Arguments:**
 
-    - `params`: what `hk.transform(...).init` returned.
-    - `cell`: the core's class: `"LSTM"`, `"GRU"`, `"VanillaRNN"`, or `"ConvLSTM"` for
+    - `params`: the parameters that `hk.transform(...).init` returned.
+    - `cell`: the class of the core: `"LSTM"`, `"GRU"`, `"VanillaRNN"`, or `"ConvLSTM"` for
         `Conv1DLSTM`, `Conv2DLSTM` and `Conv3DLSTM`.
-    - `prefix`: the core's name, with its path, as `"agent/lstm"`; what is outside is ignored.
-        Needed if there are other parameters, too.
-    - `dtype`: what to cast the weights to; `None` keeps theirs.
+    - `prefix`: the path of the core, such as `"agent/lstm"`. Parameters outside it are ignored. It
+        is needed if `params` contains those of other modules.
+    - `dtype`: the dtype of the new weights. `None` keeps the dtype of the given weights.
 
     **Returns:** an `LSTMCell`, a `GRUCell` (`reset_after=False`), a `SimpleCell` (with relu) or a
-    `ConvLSTMCell`. The 1 that Haiku adds to forget gates in every step is part of our bias. A
-    GRU's update gate is Haiku's with the opposite sense: its weights change sign.
+    `ConvLSTMCell`. Haiku adds 1 to forget gates in every step; this 1 is part of the bias here. The
+    update gate of a GRU has the opposite sense in Haiku, so its weights change sign.
     """
     owner = "from_haiku"
     check_choice(owner, "cell", cell, PARTS)
@@ -69,7 +58,7 @@ def from_haiku(
         if len(modules) != 1:
             raise ValueError(
                 f"{owner}: `prefix` must be the path of one {cell}, got none for parameters of "
-                f"{sorted(params)}. Pass its path."
+                f"{sorted(params)}. Pass the path of the core."
             )
         (prefix,) = modules
     start = f"{prefix}/" if prefix and parts else prefix
@@ -83,7 +72,7 @@ def from_haiku(
     if not flat:
         raise ValueError(
             f"{owner}: `prefix` must be the path of one {cell}, got {prefix!r} for parameters of "
-            f"{sorted(params)}. Pass its path, without a slash at its end."
+            f"{sorted(params)}. Pass the path of the core, without a slash at the end."
         )
     entries = Entries(owner, flat, dtype, start if parts else f"{start}/")
     readers = {
@@ -96,7 +85,7 @@ def from_haiku(
 
 
 def _from_lstm(entries: Entries) -> LSTMCell:
-    """One matrix on the inputs and the hidden state side by side."""
+    """An LSTM has one matrix, on the inputs and the hidden state side by side."""
     _, columns = entries.shape("linear/w", "input+hidden", "4*hidden")
     hidden = columns // 4
     rows, _ = entries.shape("linear/w", "input+hidden", 4 * hidden)
@@ -125,7 +114,10 @@ def _from_gru(entries: Entries) -> GRUCell:
 
 
 def _flip_update(stacked: Weights, source: str, target: str) -> Weights:
-    """`h' = (1 - z) h + z a` there, and `1 - sigmoid(x) = sigmoid(-x)`."""
+    """Changes the sign of z: a step in Haiku is `h' = (1 - z) h + z a`.
+
+    This is the same because `1 - sigmoid(x) = sigmoid(-x)`.
+    """
     rows = gates(stacked, source)
     return concatenate(-rows[gate] if gate == "z" else rows[gate] for gate in target)
 
@@ -163,20 +155,21 @@ def _from_conv(entries: Entries) -> ConvLSTMCell:
 def to_haiku(
     cell: Any, *, prefix: str | None = None, double_bias: bool = True
 ) -> dict[str, dict[str, Weights]]:
-    """The parameters of the Haiku core that computes what `cell` does.
+    """The parameters of the Haiku core that computes the same as `cell`.
 
     **Arguments:**
 
     - `cell`: an `LSTMCell`, a `GRUCell` with `reset_after=False`, a `SimpleCell` with relu, or a
         `ConvLSTMCell`.
-    - `prefix`: the core's name, with its path; Haiku's own name for a core at the top if `None`.
-    - `double_bias`: a `VanillaRNN`'s.
+    - `prefix`: the path of the core. `None` means the name that Haiku gives a core at the top.
+    - `double_bias`: this option of a `VanillaRNN`.
     """
     owner = "to_haiku"
     check_type(owner, "cell", cell, TYPES)
     if not double_bias and not isinstance(cell, SimpleCell):
         raise ValueError(
-            f"{owner}: `double_bias` is a VanillaRNN's: leave it out for a {type(cell).__name__}."
+            f"{owner}: `double_bias` is an option of a VanillaRNN. Leave it out for "
+            f"{type(cell).__name__}."
         )
     if not isinstance(cell, SimpleCell):
         check_options(owner, cell, activation=jnp.tanh, gate_activation=jax.nn.sigmoid)

@@ -1,4 +1,4 @@
-"""Weights of Keras's recurrent layers: Keras 3, and the files of Keras 1 and 2."""
+"""Weights of the recurrent layers of Keras 3, and of files of Keras 1 and 2."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,26 +11,16 @@ from jaxtyping import DTypeLike
 from .._base.cells import RNNCellBase
 from .._cells import ConvLSTMCell, GRUCell, LSTMCell, SimpleCell
 from .._checks.arguments import guard
-from ._activations import KERAS, find_activation
-from ._cudnn import LAYERS, from_cudnn, to_cudnn
-from ._entries import (
-    Entries,
-    Weights,
-    build,
-    check_choice,
-    check_options,
-    check_type,
-    concatenate,
-    from_kernel,
-    merge_gru_biases,
-    reorder,
-    split_gru_biases,
-    to_kernel,
-    write,
-)
+from .activations import KERAS, find_activation
+from .arrays import Weights, concatenate, write
+from .build import build
+from .cudnn import LAYERS, from_cudnn, to_cudnn
+from .entries import Entries
+from .gates import from_kernel, merge_gru_biases, reorder, split_gru_biases, to_kernel
+from .options import check_choice, check_options, check_type
 
 NAMES = ("kernel", "recurrent_kernel", "bias")
-# Keras's gates i, f, c, o and z, r, h in our letters.
+# The orders of Keras's gates (i, f, c, o and z, r, h) in our letters, and our orders.
 ORDERS = {"SimpleRNN": "h", "LSTM": "ifgo", "GRU": "zrn"}
 OURS = {"SimpleRNN": "h", "LSTM": "ifgo", "GRU": "rzn"}
 CONVOLUTIONS = {f"ConvLSTM{n}D": n for n in (1, 2, 3)}
@@ -55,18 +45,20 @@ def from_keras(
 
     **Arguments:**
 
-    - `weights`: `layer.get_weights()`: kernel, recurrent kernel and, if there is one, bias. Those
-        of a `Bidirectional` layer are the forward layer's and then the backward one's.
-    - `cell`: the layer's class: `"SimpleRNN"`, `"LSTM"`, `"GRU"`, `"ConvLSTM1D"`, `"ConvLSTM2D"`,
-        `"ConvLSTM3D"`, `"CuDNNLSTM"` or `"CuDNNGRU"`. Weights that a CuDNN layer saved stay in its
-        memory layout, whatever loads them later: only the length of the bias tells.
-    - `activation`, `recurrent_activation`: the layer's, by Keras 3's names, or any callable.
-        (Names rather than Keras's own functions: only ours can go on to other frameworks.) What
-        Keras 1 and 2 called `"hard_sigmoid"` is `"keras2_hard_sigmoid"` here.
-    - `reset_after`: a GRU's. The shape of the bias shows it; without a bias it must be told.
-    - `strides`, `padding`, `dilation_rate`: a ConvLSTM's, with Keras's defaults. Inputs are
-        channels last, whatever the layer's `data_format`.
-    - `dtype`: what to cast the weights to; `None` keeps theirs.
+    - `weights`: `layer.get_weights()`: kernel, recurrent kernel and, if there is one, bias. A
+        `Bidirectional` layer returns those of the forward layer, then those of the backward layer.
+    - `cell`: the class of the layer: `"SimpleRNN"`, `"LSTM"`, `"GRU"`, `"ConvLSTM1D"`,
+        `"ConvLSTM2D"`, `"ConvLSTM3D"`, `"CuDNNLSTM"` or `"CuDNNGRU"`. Weights that a CuDNN layer
+        saved keep its memory layout in later versions of Keras. Only the length of the bias shows
+        it.
+    - `activation`, `recurrent_activation`: the activations of the layer, by their names in Keras 3,
+        or as functions. (Prefer names: functions of Keras cannot be written for other frameworks.)
+        The `"hard_sigmoid"` of Keras 1 and 2 is `"keras2_hard_sigmoid"` here.
+    - `reset_after`: this option of a GRU. It is needed only for a GRU without bias; otherwise the
+        shape of the bias shows it.
+    - `strides`, `padding`, `dilation_rate`: these options of a ConvLSTM, with Keras's defaults. The
+        inputs here have channels last, whatever the `data_format` of the layer is.
+    - `dtype`: the dtype of the new weights. `None` keeps the dtype of the given weights.
 
     **Returns:** a `SimpleCell`, `LSTMCell`, `GRUCell` or `ConvLSTMCell`.
     """
@@ -74,10 +66,10 @@ def from_keras(
     check_choice(owner, "cell", cell, CELLS)
     if len(weights) > len(NAMES):
         raise ValueError(
-            f"{owner}: `weights[3]` must not be there, got {len(weights)} arrays, that one of "
+            f"{owner}: `weights[3]` must not be there, got {len(weights)} arrays, this one of "
             f"shape {np.shape(weights[3])}: a layer has kernel, recurrent kernel and bias. Pass "
-            "one layer's, and of a `Bidirectional` layer the first half for the forward cell and "
-            "the second half for the backward one."
+            "the weights of one layer. Of a `Bidirectional` layer, pass the first half for the "
+            "forward cell and the second half for the backward cell."
         )
     entries = Entries(owner, dict(zip(NAMES, weights, strict=False)), dtype)
     functions: dict[str, Any] = {
@@ -88,18 +80,20 @@ def from_keras(
             owner, "recurrent_activation", recurrent_activation, KERAS
         )
     elif recurrent_activation != "sigmoid":
-        raise ValueError(f"{owner}: a SimpleRNN has no gates: leave out `recurrent_activation`.")
+        raise ValueError(f"{owner}: a SimpleRNN has no gates. Leave out `recurrent_activation`.")
     if cell not in CONVOLUTIONS and (strides, padding, dilation_rate) != (1, "valid", 1):
         raise ValueError(
-            f"{owner}: `strides`, `padding` and `dilation_rate` are a ConvLSTM's, got {strides!r}, "
-            f"{padding!r} and {dilation_rate!r} for {cell!r}. Leave them out."
+            f"{owner}: `strides`, `padding` and `dilation_rate` are options of a ConvLSTM, got "
+            f"{strides!r}, {padding!r} and {dilation_rate!r} for {cell!r}. Leave them out."
         )
     if reset_after is not None and not cell.endswith("GRU"):
-        raise ValueError(f"{owner}: `reset_after` is a GRU's: leave it out for {cell!r}.")
+        raise ValueError(
+            f"{owner}: `reset_after` is an option of a GRU. Leave it out for {cell!r}."
+        )
     if cell in CUDNN:
         if functions != {"activation": jnp.tanh, "gate_activation": jax.nn.sigmoid}:
             raise ValueError(
-                f"{owner}: a {cell} has activations tanh and sigmoid and no others. Leave out "
+                f"{owner}: the activations of a {cell} are always tanh and sigmoid. Leave out "
                 "`activation` and `recurrent_activation`."
             )
         return from_cudnn(entries, cell, reset_after)
@@ -130,9 +124,8 @@ def _refuse_cudnn_bias(entries: Entries, cell: str, rows: int) -> None:
     shape = entries.left["bias"].shape
     if cell in CUDNN.values() and shape == (2 * rows,):
         raise ValueError(
-            f"from_keras: `bias` must have shape ({rows},){_two(cell, rows)}, got {shape}, which "
-            "only a CuDNN layer has; its kernels are laid out otherwise. Pass "
-            f'`cell="CuDNN{cell}"`.'
+            f"from_keras: `bias` must have shape ({rows},){_two(cell, rows)}, got {shape}, the "
+            f'shape of a CuDNN layer, whose kernels have another layout. Pass `cell="CuDNN{cell}"`.'
         )
 
 
@@ -144,8 +137,9 @@ def _gru_bias(entries: Entries, hidden: int, reset_after: bool | None) -> dict[s
     if "bias" not in entries:
         if reset_after is None:
             raise ValueError(
-                "from_keras: `reset_after` must be told for a GRU without bias, got None: nothing "
-                "in its weights shows it. Pass the layer's (Keras's default is True)."
+                "from_keras: `reset_after` must be True or False for a GRU without bias, got None: "
+                "its weights do not show it. Pass this option of the layer. (Keras's default is "
+                "True.)"
             )
         return {}
     has_two = entries.left["bias"].ndim == 2
@@ -189,13 +183,14 @@ def _from_conv(
 
 @guard
 def to_keras(cell: Any, layer: str | None = None) -> list[Weights]:
-    """What a Keras layer's `set_weights` takes.
+    """The argument for `set_weights` of a Keras layer.
 
     **Arguments:**
 
     - `cell`: a `SimpleCell`, `LSTMCell`, `GRUCell` or `ConvLSTMCell`. Build the layer with its
         sizes, activations, `use_bias`, `reset_after`, strides, padding and dilation.
-    - `layer`: `"CuDNNLSTM"` or `"CuDNNGRU"` for the layout of those; else the class that fits.
+    - `layer`: `"CuDNNLSTM"` or `"CuDNNGRU"` for the layout of these layers. `None` means the plain
+        layer of the same kind.
     """
     owner = "to_keras"
     check_type(owner, "cell", cell, (SimpleCell, LSTMCell, GRUCell, ConvLSTMCell))

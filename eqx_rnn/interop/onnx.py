@@ -1,4 +1,4 @@
-"""Weights of ONNX's operators LSTM, GRU and RNN."""
+"""Weights of the operators LSTM, GRU and RNN of ONNX."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,23 +12,14 @@ from .._checks.arguments import guard
 from .._functions.function import as_function, plain
 from .._layers.bidirectional import Bidirectional
 from .._layers.rnn import RNN
-from ._activations import ONNX, find_activation
-from ._entries import (
-    Entries,
-    Weights,
-    build,
-    check_choice,
-    check_options,
-    check_type,
-    concatenate,
-    merge_gru_biases,
-    reorder,
-    show,
-    split_gru_biases,
-    write,
-)
+from .activations import ONNX, find_activation
+from .arrays import Weights, concatenate, write
+from .build import build
+from .entries import Entries
+from .gates import merge_gru_biases, reorder, split_gru_biases
+from .options import check_choice, check_options, check_type, show
 
-# ONNX's gates i, o, f, c and z, r, h in our letters.
+# The orders of ONNX's gates (i, o, f, c and z, r, h) in our letters, and our orders.
 ORDERS = {"LSTM": "iofg", "GRU": "zrn", "RNN": "h"}
 OURS = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}
 KINDS = {LSTMCell: "LSTM", PeepholeLSTMCell: "LSTM", GRUCell: "GRU", SimpleCell: "RNN"}
@@ -52,20 +43,21 @@ def from_onnx(
     time_major: bool = False,
     dtype: DTypeLike | None = None,
 ) -> RNN | Bidirectional:
-    """The layer that an ONNX node computes.
+    """The layer that computes the same as an ONNX node.
 
     **Arguments:**
 
-    - `W`, `R`, `B`: its inputs of those names; `B` may be `None`. `onnx.numpy_helper.to_array`
-        gives the arrays.
+    - `W`, `R`, `B`: the inputs of the node with these names, as `onnx.numpy_helper.to_array`
+        returns them. `B` may be `None`.
     - `kind`: the operator: `"LSTM"`, `"GRU"` or `"RNN"`.
-    - `direction`, `linear_before_reset`, `activations`, `clip`, `input_forget`: the node's
-        attributes, with ONNX's defaults. Names of activations stand for ONNX's default parameters
-        (`"HardSigmoid"` is clip(0.2 x + 0.5, 0, 1)); pass a callable for others.
-    - `P`: an LSTM's peepholes: with them, zeros too, it is a `PeepholeLSTMCell`. (No cell of ours
-        has `clip` and `input_forget`, which must be `None` and 0.)
-    - `time_major`: of the layer. (ONNX's default `layout` is time-major.)
-    - `dtype`: what to cast the weights to; `None` keeps theirs.
+    - `direction`, `linear_before_reset`, `activations`, `clip`, `input_forget`: the attributes of
+        the node, with ONNX's defaults. An activation has ONNX's default parameters if it is given
+        by name: `"HardSigmoid"` is clip(0.2 x + 0.5, 0, 1). Pass a function for other parameters.
+        `clip` must be `None` and `input_forget` must be 0, because no cell here has them.
+    - `P`: the peepholes of an LSTM. With peepholes, even if they are zero, the cell is a
+        `PeepholeLSTMCell`.
+    - `time_major`: this option of the layer. (ONNX's default `layout` is time-major.)
+    - `dtype`: the dtype of the new weights. `None` keeps the dtype of the given weights.
 
     **Returns:** an `RNN`, for `"reverse"` with `reverse=True, keep_order=True`, or a
     `Bidirectional`. `from_torch_state(initial_h, initial_c, bidirectional=...)[0]` is its carry.
@@ -79,7 +71,9 @@ def from_onnx(
             "no cell here has such an option."
         )
     if linear_before_reset and kind != "GRU":
-        raise ValueError(f"{owner}: `linear_before_reset` is a GRU's: leave it out for {kind!r}.")
+        raise ValueError(
+            f"{owner}: `linear_before_reset` is an option of a GRU. Leave it out for {kind!r}."
+        )
     num = 2 if direction == "bidirectional" else 1
     arrays = {"W": W, "R": R, "B": B, "P": P}
     present = {name: array for name, array in arrays.items() if array is not None}
@@ -97,8 +91,8 @@ def from_onnx(
     names = num * names if activations is None else names
     if len(names) != num * len(DEFAULTS[kind]):
         raise ValueError(
-            f"{owner}: `activations` must be {len(DEFAULTS[kind])} for each of {num} directions, "
-            f"got {len(names)}."
+            f"{owner}: `activations` must have {num * len(DEFAULTS[kind])} items, "
+            f"{len(DEFAULTS[kind])} per direction, got {len(names)}."
         )
     functions = [find_activation(owner, "activations", name, ONNX) for name in names]
     rnns = []
@@ -139,7 +133,7 @@ def _read_cell(
     if kind == "LSTM" and as_function(functions[1]) != as_function(functions[2]):
         raise ValueError(
             "from_onnx: `activations` must name one function for an LSTM's candidate and output, "
-            f"got {show(functions[1])} and {show(functions[2])}: LSTMCell has one for both."
+            f"got {show(functions[1])} and {show(functions[2])}: LSTMCell uses one for both."
         )
     if bias is not None:
         size = bias.shape[0] // 2
@@ -160,8 +154,8 @@ def to_onnx(module: Any) -> tuple[str, dict[str, Weights], dict[str, Any]]:
     - `module`: an `LSTMCell`, `PeepholeLSTMCell`, `GRUCell` or `SimpleCell`, or an `RNN` or
         `Bidirectional` over them.
 
-    `onnx.helper.make_node(operator, ..., **attributes)` takes what this returns. Activations must
-    be among those that ONNX names.
+    Pass them to `onnx.helper.make_node(operator, ..., **attributes)`. The activations must be
+    activations of ONNX.
     """
     owner = "to_onnx"
     check_type(owner, "module", module, (RNN, Bidirectional, *KINDS))
@@ -169,7 +163,7 @@ def to_onnx(module: Any) -> tuple[str, dict[str, Weights], dict[str, Any]]:
     if isinstance(module, Bidirectional):
         if module.merge != "concat":
             raise ValueError(
-                f'{owner}: `merge` must be "concat", as ONNX keeps both directions, got '
+                f'{owner}: `merge` must be "concat", because ONNX returns both directions, got '
                 f"{module.merge!r}."
             )
         cells = [module.forward_rnn.cell, module.backward_rnn.cell]
@@ -177,7 +171,7 @@ def to_onnx(module: Any) -> tuple[str, dict[str, Weights], dict[str, Any]]:
     elif isinstance(module, RNN):
         if module.reverse and not module.keep_order:
             raise ValueError(
-                f"{owner}: `keep_order` must be True for a reversed RNN, got False: ONNX puts "
+                f"{owner}: `keep_order` must be True for a reversed RNN, got False: ONNX returns "
                 "outputs in the order of the inputs."
             )
         cells, direction = [module.cell], "reverse" if module.reverse else "forward"
@@ -189,7 +183,7 @@ def to_onnx(module: Any) -> tuple[str, dict[str, Weights], dict[str, Any]]:
     traits = [_traits(cell) for cell in cells]
     if traits[0] != traits[-1]:
         raise ValueError(
-            f"{owner}: both directions must have cells of one kind, sizes and options, got "
+            f"{owner}: both directions must have cells of the same kind, sizes and options, got "
             f"{traits[0]} and {traits[-1]}."
         )
     arrays = [_write_cell(owner, kind, cell) for cell in cells]

@@ -1,8 +1,8 @@
-"""Weights of PyTorch's recurrent modules."""
+"""Weights of the recurrent modules of PyTorch."""
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -16,47 +16,53 @@ from .._functions.function import is_part
 from .._layers.bidirectional import Bidirectional
 from .._layers.rnn import RNN
 from .._layers.stacked import Stacked
-from ._entries import (
-    Entries,
-    Weights,
-    build,
-    check_choice,
-    check_options,
-    check_type,
-    merge_gru_biases,
-    refuse_nested,
-    split_gru_biases,
-    write,
-)
+from .arrays import Weights, write
+from .build import build
+from .entries import Entries, refuse_nested
+from .gates import merge_gru_biases, split_gru_biases
+from .options import check_choice, check_options, check_type
 
-# By the number of gates; their order i, f, g, o and r, z, n is ours.
+# By the number of gates. Their orders i, f, g, o and r, z, n are the same here.
 TYPES = {4: LSTMCell, 3: GRUCell, 1: SimpleCell}
 NONLINEARITIES = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
-@guard
+@overload
 def from_torch(
+    state_dict: Mapping[str, Any], *, cell: Literal[False] = ..., **options: Any
+) -> Stacked: ...
+@overload
+def from_torch(
+    state_dict: Mapping[str, Any], *, cell: Literal[True], **options: Any
+) -> LSTMCell | GRUCell | SimpleCell: ...
+@guard
+def from_torch(  # pyright: ignore[reportInconsistentOverload] (the options are those below)
     state_dict: Mapping[str, Any],
     *,
+    cell: bool | None = None,
     prefix: str = "",
     nonlinearity: str = "tanh",
     time_major: bool = False,
     dtype: DTypeLike | None = None,
 ) -> Stacked | RNNCellBase:
-    """The module whose weights a torch state dict holds.
+    """A module with the weights of a torch state dict.
 
     **Arguments:**
 
-    - `state_dict`: of a `torch.nn.LSTM`, `GRU` or `RNN`, or of an `LSTMCell`, `GRUCell` or
-        `RNNCell`. Names and shapes tell kind, layers, directions, sizes, biases and projection.
-    - `prefix`: picks a sub-module, as `"encoder.rnn."`. What is outside is ignored.
-    - `nonlinearity`: of an `RNN` or `RNNCell`: `"tanh"` or `"relu"`.
-    - `time_major`: of the layers: the opposite of torch's `batch_first`.
-    - `dtype`: what to cast the weights to; `None` keeps theirs.
+    - `state_dict`: the state dict of a `torch.nn.LSTM`, `GRU` or `RNN`, or of an `LSTMCell`,
+        `GRUCell` or `RNNCell`. Names and shapes show kind, layers, directions, sizes, biases and
+        projection.
+    - `cell`: whether the state dict is that of a cell. If it is left out, the names of the entries
+        decide, and type checkers expect layers.
+    - `prefix`: the name of a sub-module, such as `"encoder.rnn."`. Entries outside it are ignored.
+    - `nonlinearity`: this option of an `RNN` or `RNNCell`: `"tanh"` or `"relu"`.
+    - `time_major`: this option of the layers, the opposite of torch's `batch_first`.
+    - `dtype`: the dtype of the new weights. `None` keeps the dtype of the given weights.
 
-    **Returns:** a `Stacked` with one `RNN` or `Bidirectional` a layer, also if there is one layer
-    only; for a cell's state dict an `LSTMCell`, `GRUCell` or `SimpleCell`. torch's two biases
-    become one, their sum, but for a GRU's `b_hn`. Dropout between layers is not in a state dict.
+    **Returns:** a `Stacked` with one `RNN` or `Bidirectional` per layer, even for a single layer;
+    for the state dict of a cell, an `LSTMCell`, `GRUCell` or `SimpleCell`. The two biases of torch
+    become their sum, except for `b_hn` of a GRU, which stays apart. A state dict does not contain
+    dropout between layers.
     """
     owner = "from_torch"
     check_choice(owner, "nonlinearity", nonlinearity, NONLINEARITIES)
@@ -67,13 +73,14 @@ def from_torch(
     }
     if not inside:
         raise ValueError(
-            f"{owner}: `prefix` must be what the names of some entries start with, got "
-            f"{prefix!r} for {', '.join(state_dict) or 'no entries'}."
+            f"{owner}: `prefix` must be the start of the names of entries, got {prefix!r} for "
+            f"{', '.join(state_dict) or 'no entries'}."
         )
     advice = "Pass one of these as `prefix`."
     refuse_nested(owner, inside, r"weight_hh(_l0)?", advice, prefix)
     entries = Entries(owner, inside, dtype, prefix)
     is_cell = entries.any(lambda name: re.fullmatch(r"(weight|bias)_(ih|hh)", name) is not None)
+    check_choice(owner, "cell", cell, (None, is_cell))
     directions = ["_reverse"] if entries.any(lambda name: name.endswith("_reverse")) else []
     suffixes = [[""]]
     if not is_cell:
@@ -86,14 +93,14 @@ def from_torch(
         cells = [_read_cell(entries, suffix, input_size=input_size, **options) for suffix in layer]
         input_size = len(cells) * options["output_size"]
         layers.append([RNN(cell, time_major=time_major) for cell in cells])
-    entries.finish(f"torch's {'cell' if is_cell else 'module'} of that kind and size")
+    entries.finish(f"torch's {'cell' if is_cell else 'module'} of this kind and size")
     if is_cell:
         return layers[0][0].cell
     return Stacked([Bidirectional(*rnns) if directions else rnns[0] for rnns in layers])
 
 
 def _read_sizes(entries: Entries, suffix: str, nonlinearity: str) -> dict[str, Any]:
-    """What all cells have in common, from the first."""
+    """The options that all cells have in common, from the first cell."""
     rows, output_size = entries.shape(f"weight_hh{suffix}", "gates*hidden", "output")
     proj_size, hidden = None, output_size
     if entries.any(lambda name: name.startswith("weight_hr")):
@@ -107,8 +114,8 @@ def _read_sizes(entries: Entries, suffix: str, nonlinearity: str) -> dict[str, A
         )
     if num_gates != 1 and nonlinearity != "tanh":
         raise ValueError(
-            f"from_torch: `nonlinearity` is an RNN's, got {nonlinearity!r} for the weights of "
-            f"{TYPES[num_gates].__name__}. Leave it out."
+            f"from_torch: `nonlinearity` is an option of an RNN, got {nonlinearity!r} for the "
+            f"weights of {TYPES[num_gates].__name__}. Leave it out."
         )
     return {
         "num_gates": num_gates,
@@ -156,17 +163,17 @@ def _read_cell(
 
 @guard
 def to_torch(module: Any) -> dict[str, Weights]:
-    """The state dict, as NumPy arrays, of the torch module that computes what `module` does.
+    """The state dict, in NumPy arrays, of the torch module that computes the same as `module`.
 
     **Arguments:**
 
-    - `module`: an `LSTMCell`, `GRUCell` or `SimpleCell` for torch's cells; an `RNN`, a
-        `Bidirectional` or a `Stacked` of them, all of one kind and size, for torch's layers.
+    - `module`: an `LSTMCell`, `GRUCell` or `SimpleCell` for a cell of torch; an `RNN`, a
+        `Bidirectional` or a `Stacked` of them, all of one kind and size, for a layer of torch.
 
-    The bias is torch's `bias_ih`; `bias_hh` is 0, but for a GRU's `b_hn`.
-    `{name: torch.from_numpy(array) for name, array in ...}` is what `load_state_dict` takes. (For
-    bfloat16, which torch cannot read from NumPy, `torch.from_numpy(array.astype("float32"))`:
-    `load_state_dict` casts it back, and all its numbers are there.)
+    The bias becomes torch's `bias_ih`. Its `bias_hh` is 0, except for `b_hn` of a GRU. Pass
+    `{name: torch.from_numpy(array) for name, array in ...}` to `load_state_dict`. torch cannot read
+    bfloat16 from NumPy: pass `torch.from_numpy(array.astype("float32"))`, which `load_state_dict`
+    casts back without loss.
     """
     owner = "to_torch"
     check_type(owner, "module", module, (*TYPES.values(), RNN, Bidirectional, Stacked))
@@ -177,7 +184,7 @@ def to_torch(module: Any) -> dict[str, Weights]:
         if module.residual or module.norms is not None:
             raise ValueError(
                 f"{owner}: a `Stacked` must have residual=False and norms=None, got "
-                f"residual={module.residual} and norms={module.norms}: torch has neither."
+                f"residual={module.residual} and norms={module.norms}: torch has neither of them."
             )
         layers = module.layers
     weights: dict[str, Weights] = {}
@@ -188,8 +195,8 @@ def to_torch(module: Any) -> dict[str, Weights]:
         first = traits if first is None else first
         if traits != first or traits[1] != traits[-1]:
             raise ValueError(
-                f"{owner}: all layers and directions must be of one kind, sizes and options, as "
-                f"torch's are, got {first} and {traits}."
+                f"{owner}: all layers and directions must have the same kind, sizes and options, "
+                f"as in torch, got {first} and {traits}."
             )
         for rnn, direction in zip(rnns, ("", "_reverse"), strict=False):
             weights |= _write_cell(owner, rnn.cell, f"_l{k}{direction}")
@@ -206,7 +213,7 @@ def _directions(owner: str, layer: Any) -> list[RNN]:
         return [layer.forward_rnn, layer.backward_rnn]
     if layer.reverse:
         raise ValueError(
-            f"{owner}: `reverse` must be False: torch has no layer that only reverses."
+            f"{owner}: `reverse` must be False: torch has no layer that only runs backward."
         )
     return [layer]
 

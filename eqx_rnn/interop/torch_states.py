@@ -1,4 +1,4 @@
-"""States of PyTorch's recurrent modules."""
+"""States of the recurrent modules of PyTorch."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,23 +11,24 @@ from jaxtyping import DTypeLike
 from .._cells import LSTMCarry
 from .._checks.arguments import guard
 from .._checks.messages import describe_tree
-from ._entries import as_weights, concatenate, write
+from .arrays import as_weights, concatenate, write
 
 
 @guard
 def from_torch_state(
     h_n: Any, c_n: Any = None, *, bidirectional: bool = False, dtype: DTypeLike | None = None
 ) -> tuple[Any, ...]:
-    """The `initial_carry` of a `Stacked` from torch's state: layer by layer, forward first.
+    """The `initial_carry` of a `Stacked` from a state of torch.
 
     **Arguments:**
 
-    - `h_n`, `c_n`: of shape `(layers*directions, *batch, size)`; `c_n` is an LSTM's.
-    - `bidirectional`: whether there are two directions. The shapes here do not show it; a
-        `Stacked` that gets the state of two directions without it raises an error.
-    - `dtype`: what to cast to; `None` keeps the arrays' own.
+    - `h_n`, `c_n`: arrays of shape `(layers*directions, *batch, size)`, layer by layer, forward
+        first. Only an LSTM has `c_n`.
+    - `bidirectional`: whether there are two directions, which the shapes do not show. A `Stacked`
+        raises an error if it gets the state of two directions without this option.
+    - `dtype`: the dtype of the carry. `None` keeps the dtype of the given arrays.
 
-    (A cell's state is no such stack: `LSTMCarry(h, c)`, or `h` itself.)
+    The state of a cell needs no function: pass `LSTMCarry(h, c)`, or `h` itself.
     """
     owner = "from_torch_state"
     if isinstance(h_n, tuple):
@@ -46,7 +47,7 @@ def from_torch_state(
         c_n = as_weights(owner, "c_n", c_n, dtype)
         if c_n.shape[:-1] != h_n.shape[:-1]:
             raise ValueError(
-                f"{owner}: `c_n` must have the shape of `h_n` but for its last axis, got "
+                f"{owner}: `c_n` must have the shape of `h_n` except for its last axis, got "
                 f"{c_n.shape} and {h_n.shape}."
             )
         parts = [LSTMCarry(h, jnp.asarray(c)) for h, c in zip(parts, c_n, strict=True)]
@@ -63,14 +64,15 @@ def from_torch_state(
 def torch_state(carry: Any) -> Any:
     """torch's `(h_n, c_n)`, or `h_n` alone without LSTMs, from the carry of a `Stacked`.
 
-    That of an `RNN` or a `Bidirectional` is the state of one layer.
+    The carry of an `RNN` or a `Bidirectional` gives the state of one layer.
     """
     parts = list(_parts(carry))
     kinds = {describe_tree(part) for part in parts}
     if len(kinds) != 1 or not isinstance(parts[0], LSTMCarry | np.ndarray | jax.Array):
         raise ValueError(
-            "torch_state: `carry` must be that of a `Stacked` with one kind and size of layers, "
-            f"all `LSTMCarry` or all arrays, got {describe_tree(carry)}. torch has no other."
+            "torch_state: `carry` must be the carry of a `Stacked` whose layers have one kind and "
+            f"size, all `LSTMCarry` or all arrays, got {describe_tree(carry)}. A state of torch is "
+            "one array or two."
         )
     stack = lambda arrays: concatenate(write(array)[None] for array in arrays)
     if not isinstance(parts[0], LSTMCarry):

@@ -1,26 +1,25 @@
-"""The transpose of a factored run."""
+"""The backward pass of a factored run: the transpose of its derivative."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ..._base.gates import add_gates, map_gates
-from ..._kernels.hoist import Hoisted
 from ..chunks import join
-from ..harmless import Harmless
 from ..select import select
-from .forward import Saved, through_a_chunk
-from .plan import Arguments, Fixed, Run
+from ..skipped import Substitute
+from .differentiate import PartsOfChunk, parts_of_chunk
+from .forward import Saved, advance_chunk
+from .plan import Arguments, Fixed, Plan
 
 
 def backward(
-    run: Run,
+    plan: Plan,
+    pull_update: Callable[..., Callable] | None,
     arguments: Arguments,
     fixed: Fixed,
     saved: list[Saved],
@@ -29,146 +28,93 @@ def backward(
 ) -> Arguments:
     """The cotangents of the arguments from those of `(final carry, carries, outputs)`.
 
-    A cotangent that is `None` is zero; of the arguments, `wanted` tells whose are asked for.
+    A cotangent of `None` is zero. `wanted` says which arguments need a cotangent. `pull_update` is
+    the result of `pull_from_carries`.
     """
     parameters, _, inputs, initial = arguments
-    constants, steps, safe = fixed
+    constants, steps, substitute = fixed
     d_carry, d_carries, d_outputs = cotangents
-    weights = parameters + constants
-    zeros = lambda a, w: jnp.zeros_like(a) if w else None
-    d_carry = fill(d_carry, run.carry)
+    weights, reverse = parameters + constants, plan.options.reverse
+    zeros = lambda a, is_wanted: jnp.zeros_like(a) if is_wanted else None
+    d_carry = _fill(d_carry, plan.carry)
     d_parameters = jax.tree.map(zeros, parameters, wanted.parameters)
     d_initial = jax.tree.map(zeros, initial, wanted.initial)
-    safe_carry = None if safe is None else safe.carry
-    safe_new = None if safe is None or not run.restore else new_of_harmless(run, weights, safe)
+    substitute_carry = None if substitute is None else substitute.carry
+    substitute_new = None
+    if substitute is not None and pull_update is not None:
+        substitute_new = _step_from(plan, weights, substitute)
     d_inputs = []
-    for piece, kept in reversed(list(zip(run.pieces, saved, strict=True))):
-        parts = Parts(run, weights, wanted.parameters, piece.size)
+    for piece, project_input, kept in reversed(
+        list(zip(plan.pieces, plan.project_input, saved, strict=True))
+    ):
+        parts = parts_of_chunk(plan, weights, wanted.parameters, piece.size, project_input)
         advance = None
-        if run.checkpoint is not None:
-            advance = through_a_chunk(run, weights, initial, safe_carry, piece.size)
-        go_back = back_through_a_chunk(run, parts, initial, safe_new, wanted.inputs)
+        if plan.options.checkpoint is not None:
+            advance = advance_chunk(plan, project_input, weights, initial, substitute_carry)
+        retreat = _retreat_chunk(plan, pull_update, parts, initial, substitute_new, wanted.inputs)
 
-        def chunk(state: Any, xs: Any, advance: Any = advance, go_back: Callable = go_back):
+        def run_chunk(state: Any, xs: Any, advance: Any = advance, retreat: Callable = retreat):
             x, steps, (edge, carries, gates, drawn), d_carries, d_outputs = xs
             if advance is not None:
                 _, (carries, gates, drawn, _) = advance(edge, x, steps)
-            starts = shift(edge, carries, run.reverse)
+            starts = _starts(edge, carries, reverse)
             if steps.resets is not None:
                 starts = jax.vmap(lambda r, c: select(r, initial, c))(steps.resets, starts)
-            gates_or_new = carries if run.restore else gates
-            if safe is not None:
-                starts = jax.vmap(lambda v, c: select(v, c, safe_carry))(steps.valid, starts)
+            if substitute is not None:
+                starts = jax.vmap(lambda v, c: select(v, c, substitute_carry))(steps.valid, starts)
+            gates_or_new = gates if pull_update is None else carries
             steps = steps._replace(keys=None)
-            needs = starts, gates_or_new, steps, drawn, d_carries, d_outputs
-            return go_back(state, x, needs)
+            return retreat(state, x, (starts, gates_or_new, steps, drawn, d_carries, d_outputs))
 
         xs = *piece.cut((inputs, steps)), kept, *piece.cut((d_carries, d_outputs))
-        state = d_carry, d_initial, parts.zeros
-        state, d_x = lax.scan(chunk, state, xs, reverse=not run.reverse)
+        state = d_carry, d_initial, parts.zeros()
+        state, d_x = lax.scan(run_chunk, state, xs, reverse=not reverse)
         d_carry, d_initial, totals = state
         d_inputs.append(jax.tree.map(piece.flatten, d_x))
-        d_parameters = add(d_parameters, parts.pull(totals))
-    return Arguments(d_parameters, d_carry, join(d_inputs, not run.reverse), d_initial)
+        d_parameters = _add(d_parameters, parts.pull(totals, wanted.parameters))
+    return Arguments(d_parameters, d_carry, join(d_inputs, not reverse), d_initial)
 
 
-def new_of_harmless(run: Run, weights: list[Array], safe: Harmless) -> PyTree[Array]:
-    """The new carry of a step that is computed from a harmless place."""
-    from_input = run.project_input(weights, safe.inputs)
-    gates = add_gates(from_input, run.project_hidden(weights, safe.carry))
-    drawn = None if run.drawn is None else []  # `restore` is `None` if a skipped step draws
-    return run.update(weights, safe.carry, gates, drawn)[0]
+def _step_from(plan: Plan, weights: list[Array], substitute: Substitute) -> PyTree[Array]:
+    """The new carry of a step that is computed from a substitute. Such a step draws nothing."""
+    from_input = plan.parts.project_input(weights, substitute.inputs)
+    from_hidden = plan.parts.project_hidden(weights, substitute.carry)
+    drawn = None if plan.drawn is None else []
+    return plan.update.call([], substitute.carry, add_gates(from_input, from_hidden), drawn)[0]
 
 
-class Part:
-    """One of the cell's three parts, as a function of what it has prepared of the weights.
-
-    Gradients are summed over the chunks for what is prepared (a transposed copy, say), and only
-    then for the weights that it was prepared from.
-    """
-
-    def __init__(self, hoisted: Hoisted, weights: list[Array], wanted: list[bool]):
-        self.prepare, self.call, sources, _ = hoisted
-        self.prepared = self.prepare(weights)
-        self.weights, self.wanted = weights, [i for i, w in enumerate(wanted) if w]
-        self.moving = [
-            i
-            for i, source in enumerate(sources)
-            if source.intersection(self.wanted) and eqx.is_inexact_array(self.prepared[i])
-        ]
-        self.some = [self.prepared[i] for i in self.moving]
-
-    def __call__(self, some: list[Array], *args: Any) -> Any:
-        values = dict(zip(self.moving, some, strict=True))
-        return self.call([values.get(i, p) for i, p in enumerate(self.prepared)], *args)
-
-    def pull(self, d_some: list[Array]) -> dict[int, Array]:
-        """From the cotangents of `some` to those of the weights, by their indices."""
-
-        def prepare(moved: list[Array]) -> list[Array]:
-            values = dict(zip(self.wanted, moved, strict=True))
-            prepared = self.prepare([values.get(i, w) for i, w in enumerate(self.weights)])
-            return [prepared[i] for i in self.moving]
-
-        _, pull = jax.vjp(prepare, [self.weights[i] for i in self.wanted])
-        return dict(zip(self.wanted, pull(d_some)[0], strict=True))
-
-
-class Parts:
-    """The three of them, for chunks of `size` steps."""
-
-    def __init__(self, run: Run, weights: list[Array], wanted: list[bool], size: int):
-        self.input = Part(run.hoisted("project_input", size), weights, wanted)
-        self.hidden = Part(run.hoisted("project_hidden", size), weights, wanted)
-        self.update = Part(run.hoisted("update"), weights, wanted)
-        self.hidden_at_one_step = lambda carry: run.project_hidden(weights, carry)
-        is_row = all(math.prod(leaf.shape[:-1]) == 1 for leaf in jax.tree.leaves(run.carry))
-        at_one_step = run.hoisted("project_hidden")
-        if is_row or at_one_step.has_fast_transpose:
-            # A single row times the weights as they are stored takes XLA's slowest path; as many
-            # rows as there are in a batch, times the copy, would be the slower way round. And only
-            # what is prepared has transposes of ours.
-            hidden = Part(at_one_step, weights, wanted)
-            self.hidden_at_one_step = lambda carry: hidden(hidden.some, carry)
-        self.wanted = wanted
-
-    @property
-    def zeros(self) -> tuple[list[Array], ...]:
-        parts = self.input, self.hidden, self.update
-        return tuple([jnp.zeros_like(p) for p in part.some] for part in parts)
-
-    def pull(self, totals: tuple[list[Array], ...]) -> list[Any]:
-        parts = self.input, self.hidden, self.update
-        pulled = [part.pull(total) for part, total in zip(parts, totals, strict=True)]
-        return [sum(d[i] for d in pulled) if w else None for i, w in enumerate(self.wanted)]
-
-
-def back_through_a_chunk(
-    run: Run, parts: Parts, initial: Any, safe_new: Any, inputs_wanted: bool
+def _retreat_chunk(
+    plan: Plan,
+    pull_update: Callable[..., Callable] | None,
+    parts: PartsOfChunk,
+    initial: PyTree[Array],
+    substitute_new: PyTree[Array] | None,
+    inputs_wanted: bool,
 ) -> Callable:
-    """`(state, inputs, what its steps need) -> (state, cotangent of the inputs)`.
+    """`(state, inputs, arrays by step) -> (state, cotangent of the inputs)` of one chunk.
 
-    The state: the cotangent of the carry, that of the initial carry and those of the parameters.
+    The state has the cotangents of the carry, of the initial carry, and of the active arrays of the
+    three parts. The arrays by step have the gates, or with `pull_update` the new carries.
     """
+    reverse, unroll = not plan.options.reverse, plan.options.unroll
 
     def step(state: Any, xs: Any):
         d_new, d_initial, total = state
         start, gates_or_new, (valid, reset, *_), drawn, d_carry, d_output = xs
-        d_new = add(d_new, d_carry)
+        d_new = _add(d_new, d_carry)
         d_held = None if valid is None else select(~valid, d_new, 0)
         d_new, d_output = select(valid, (d_new, d_output), 0)
-        if safe_new is not None:
-            gates_or_new = select(valid, gates_or_new, safe_new)
-
-        d_results = d_new, fill(d_output, run.outputs)
-        if run.restore:
-            d_some, (d_start, d_gates) = [], run.restore(start, gates_or_new, drawn)(d_results)
+        d_results = d_new, _fill(d_output, plan.outputs)
+        if pull_update is None:
+            update = lambda active, start, gates: parts.update(active, start, gates, drawn)
+            _, pull = jax.vjp(update, parts.update.active_arrays, start, gates_or_new)
+            d_active, d_start, d_gates = pull(d_results)
         else:
-            update = lambda some, start, gates: parts.update(some, start, gates, drawn)
-            _, pull = jax.vjp(update, parts.update.some, start, gates_or_new)
-            d_some, d_start, d_gates = pull(d_results)
-        _, pull = jax.vjp(parts.hidden_at_one_step, start)
-        d_start = add(d_start, *pull(part_of(d_gates, run.from_hidden)))
+            new = gates_or_new
+            new = new if substitute_new is None else select(valid, new, substitute_new)
+            d_active, (d_start, d_gates) = [], pull_update(start, new, drawn)(d_results)
+        _, pull = jax.vjp(parts.hidden_step, start)
+        d_start = _add(d_start, *pull(_part_of(d_gates, plan.from_hidden)))
 
         d_old = d_start
         if reset is not None:
@@ -178,51 +124,50 @@ def back_through_a_chunk(
                 select(reset, d_start, 0),
                 d_initial,
             )
-        return (add(d_old, d_held), d_initial, add(total, d_some)), d_gates
+        return (_add(d_old, d_held), d_initial, _add(total, d_active)), d_gates
 
-    def go_back(state: Any, inputs: Array, needs: Any):
+    def retreat(state: Any, inputs: Array, by_step: Any):
         d_carry, d_initial, (total_input, total_hidden, total_update) = state
         state = d_carry, d_initial, total_update
-        (d_carry, d_initial, total_update), d_gates = lax.scan(
-            step, state, needs, reverse=not run.reverse, unroll=run.unroll
-        )
+        state, d_gates = lax.scan(step, state, by_step, reverse=reverse, unroll=unroll)
+        d_carry, d_initial, total_update = state
 
         # All steps of the chunk at once: time is one more batch axis.
-        starts = needs[0]
-        _, pull = jax.vjp(lambda some: parts.hidden(some, starts), parts.hidden.some)
-        total_hidden = add(total_hidden, *pull(part_of(d_gates, run.from_hidden)))
+        starts = by_step[0]
+        _, pull = jax.vjp(lambda a: parts.hidden(a, starts), parts.hidden.active_arrays)
+        total_hidden = _add(total_hidden, *pull(_part_of(d_gates, plan.from_hidden)))
         if inputs_wanted:
-            _, pull = jax.vjp(parts.input, parts.input.some, inputs)
-            d_some, d_inputs = pull(part_of(d_gates, run.from_input))
+            _, pull = jax.vjp(parts.input, parts.input.active_arrays, inputs)
+            d_active, d_inputs = pull(_part_of(d_gates, plan.from_input))
         else:
-            _, pull = jax.vjp(lambda some: parts.input(some, inputs), parts.input.some)
-            (d_some,), d_inputs = pull(part_of(d_gates, run.from_input)), None
-        totals = add(total_input, d_some), total_hidden, total_update
+            _, pull = jax.vjp(lambda a: parts.input(a, inputs), parts.input.active_arrays)
+            (d_active,), d_inputs = pull(_part_of(d_gates, plan.from_input)), None
+        totals = _add(total_input, d_active), total_hidden, total_update
         return (d_carry, d_initial, totals), d_inputs
 
-    return go_back
+    return retreat
 
 
-def shift(edge: PyTree[Array], carries: PyTree[Array], reverse: bool) -> PyTree[Array]:
-    """The carries before each step of a chunk, from the one before it and those after each."""
+def _starts(edge: PyTree[Array], carries: PyTree[Array], reverse: bool) -> PyTree[Array]:
+    """The carries before each step of a chunk, from the carry before it and those after each."""
     if reverse:
         return jax.tree.map(lambda e, c: jnp.concatenate([c[1:], e[None]]), edge, carries)
     return jax.tree.map(lambda e, c: jnp.concatenate([e[None], c[:-1]]), edge, carries)
 
 
-def add(total: PyTree[Array], term: PyTree[Array | None]) -> PyTree[Array]:
-    """The sum, a term or a leaf of it that is `None` being zero."""
+def _add(total: PyTree[Array], term: PyTree[Array | None]) -> PyTree[Array]:
+    """The sum, where `None` as a term or a leaf of it is zero."""
     if term is None:
         return total
     is_none = lambda leaf: leaf is None
     return jax.tree.map(lambda t, d: t if d is None else t + d, total, term, is_leaf=is_none)
 
 
-def fill(cotangents: PyTree[Array | None], like: PyTree[Any]) -> PyTree[Array]:
+def _fill(cotangents: PyTree[Array | None], like: PyTree[Any]) -> PyTree[Array]:
     """Zeros where a cotangent is `None`."""
     return jax.tree.map(lambda s, d: jnp.zeros_like(s) if d is None else d, like, cotangents)
 
 
-def part_of(d_gates: Any, part: Any) -> Any:
-    """The cotangent of one of the two parts whose sum the gates are."""
+def _part_of(d_gates: Any, part: Any) -> Any:
+    """The cotangent of one of the two parts whose sum is the gates."""
     return map_gates(lambda d, p: None if p is None else d.astype(p.dtype), d_gates, part)

@@ -1,49 +1,48 @@
-"""Runs a `FactoredCell` over time: the same numbers as the plain scan, faster and leaner.
+"""Runs a `FactoredCell` over time: the same numbers as the plain scan, in less time and memory.
 
 One step of a factored cell, with `p` the parameters, `x` the inputs and `c` the carry, is
 
     g = project_input(p, x) + project_hidden(p, c)
     c', y = update(p, c, g)
 
-What makes it fast, forward:
+The forward pass is fast for these reasons:
 
-- Time is cut into chunks. A chunk's inputs are projected by one large product before its steps
-  run, and its gates are used while they are still in the cache.
-- What `project_hidden` computes from the parameters alone (transposed copies) is made once.
-- What `update` draws from its key alone is drawn for all steps of a chunk at once.
-- A product that a CPU would run on one of its cores is put so that it runs on all, and one that
-  would mostly copy its weight is put so that the weight stays where it is.
+- Time is cut into chunks. One large product projects the inputs of a chunk before its steps run,
+  and its gates are used while they are still in the cache.
+- The arrays that `project_hidden` computes from parameters alone (transposed copies) are made once.
+- The arrays that `update` draws from its key alone are drawn for all steps of a chunk at once.
+- Products take the form that runs on all cores of a CPU, or that does not copy the weight.
 
-and backward, by a transpose written here and not derived by JAX:
+The backward pass is a transpose written here, and not derived by JAX:
 
-- Only carries, summed gates and what was drawn are kept; the pointwise `update` is redone, next
-  to its use. Where the carries tell its derivative, as of `h' = tanh(g)`, no gates are kept.
-- Inside the loop only the cotangents of gates and carry are computed. The gradients of the
-  parameters of the two projections come after each chunk, from all its steps at once, time being
-  one more batch axis: a few large products in place of many small ones.
-- Outputs that are part of the carry, as an LSTM's, are not kept twice.
+- Only carries, summed gates and drawn arrays are kept. The pointwise `update` is computed again,
+  next to its use. If its derivative follows from the carries, as for `h' = tanh(g)`, no gates are
+  kept.
+- The loop computes only the cotangents of gates and carry. The gradients of the parameters of both
+  projections come after each chunk, from all its steps at once, with time as one more batch axis:
+  a few large products in place of many small ones.
+- Outputs that are part of the carry, as for an LSTM, are not kept twice.
 
-With `checkpoint`, only the carries at the edges of the chunks are kept, and a chunk's other
-carries and its gates are computed again.
+With `checkpoint`, only the carries between chunks are kept, and the backward pass computes the
+other carries and the gates of a chunk again.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, PyTree
 
-from ..._base.cells import FactoredCell
+from ..._base.cells import FactoredCell, RNNCellBase
 from ..._base.contract import dtypes_of, keep_dtypes
-from ..._kernels.linear import Derivative, linear
-from ..._kernels.sharding import is_partly_manual
+from ..._kernels.linear import Derivative, is_zero, linear
 from .. import plain
-from ..harmless import Harmless
-from ..steps import Steps
+from ..skipped import Substitute
+from ..steps import Options, Steps
 from .backward import backward
+from .differentiate import pull_from_carries
 from .forward import forward
-from .plan import Arguments, Fixed, Run
+from .plan import Arguments, Fixed, Plan, plan
 
 
 def scan(
@@ -52,49 +51,62 @@ def scan(
     inputs: Array,
     initial: PyTree[Array],
     steps: Steps,
+    options: Options,
     *,
-    safe: Harmless | None,
-    **options: Any,
+    substitute: Substitute | None,
+    chunk_size: int | None = None,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
-    """As `plain.scan`."""
-    if is_partly_manual(inputs) or inputs.shape[0] == 0 or steps.cuts is not None:
-        return plain.scan(cell, carry, inputs, initial, steps, safe=safe, **options)
-    run = Run(cell, carry, inputs, steps, **options)
-    while run.dtypes != dtypes_of(carry):
-        carry = keep_dtypes(run.dtypes, carry)
-        run = Run(cell, carry, inputs, steps, **options)
-    if not run.applies:
-        return plain.scan(cell, carry, inputs, initial, steps, safe=safe, **options)
-    parameters, constants = run.take_apart(cell)
-    initial = None if steps.resets is None else keep_dtypes(run.dtypes, initial)
-    if safe is not None:
-        safe = safe._replace(carry=keep_dtypes(run.dtypes, safe.carry))
-    arguments = Arguments(parameters, carry, inputs, initial)
-    return _differentiable(run, options)(arguments, Fixed(constants, steps, safe))
+    """As `plain.scan`, which runs cells without a plan. For `chunk_size`, see `plan`."""
+    planned = plan(cell, carry, inputs, steps, options, chunk_size=chunk_size)
+    if isinstance(planned, str):
+        return plain.scan(cell, carry, inputs, initial, steps, options, substitute=substitute)
+    return run(planned, cell, carry, inputs, initial, steps, substitute=substitute)
 
 
-def _differentiable(run: Run, options: dict[str, Any]):
-    """`run` as a function that JAX can differentiate any number of times, in any mode."""
+def run(
+    plan: Plan,
+    cell: RNNCellBase,
+    carry: PyTree[Array],
+    inputs: Array,
+    initial: PyTree[Array],
+    steps: Steps,
+    *,
+    substitute: Substitute | None,
+) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
+    """Runs a plan that was made for these arrays."""
+    dtypes = dtypes_of(plan.carry)
+    parameters, constants = plan.parts.take_apart(cell)
+    initial = None if steps.resets is None else keep_dtypes(dtypes, initial)
+    if substitute is not None:
+        substitute = substitute._replace(carry=keep_dtypes(dtypes, substitute.carry))
+    arguments = Arguments(parameters, keep_dtypes(dtypes, carry), inputs, initial)
+    return _differentiable(plan)(arguments, Fixed(constants, steps, substitute))
+
+
+def _differentiable(plan: Plan):
+    """A plan as a function that JAX can differentiate any number of times, in any mode."""
 
     @jax.custom_jvp
     def call(arguments: Arguments, fixed: Fixed):
-        return forward(run, arguments, fixed, save=False)[0]
+        return forward(plan, arguments, fixed, save=False)[0]
 
-    def plainly(arguments: Arguments, fixed: Fixed):
-        cell = run.put_together(arguments.parameters + fixed.constants)
-        _, carry, inputs, initial = arguments
-        return plain.scan(cell, carry, inputs, initial, fixed.steps, safe=fixed.safe, **options)
+    def step_by_step(arguments: Arguments, fixed: Fixed):
+        parameters, carry, inputs, initial = arguments
+        cell = plan.parts.put_together(parameters + fixed.constants)
+        arrays = cell, carry, inputs, initial, fixed.steps
+        return plain.scan(*arrays, plan.options, substitute=fixed.substitute)
 
     def rule(primals: Any, tangents: Any):
         arguments, fixed = primals
-        outputs, saved = forward(run, arguments, fixed, save=True)
+        pull_update = pull_from_carries(plan, skips=fixed.steps.valid is not None)
+        save_gates = pull_update is None
+        outputs, saved = forward(plan, arguments, fixed, save=True, save_gates=save_gates)
 
-        is_zero = lambda tangent: isinstance(tangent, SymbolicZero)
         all_tangents = jax.tree.leaves(tangents[0], is_leaf=is_zero)
         moving = [i for i, tangent in enumerate(all_tangents) if not is_zero(tangent)]
         residuals, residual_tree = jax.tree.flatten((arguments, fixed, saved))
         output_leaves, output_tree = jax.tree.flatten(outputs)
-        # These functions outlive the trace: they may hold no arrays of it.
+        # The functions below outlive the trace, so they may hold no arrays of it.
         tree = jax.tree.structure(arguments)
 
         def of_moving(residuals: Sequence[Array], moved: Sequence[Array]) -> list[Array]:
@@ -102,21 +114,22 @@ def _differentiable(run: Run, options: dict[str, Any]):
             leaves = jax.tree.leaves(arguments)
             for i, leaf in zip(moving, moved, strict=True):
                 leaves[i] = leaf
-            return jax.tree.leaves(plainly(tree.unflatten(leaves), fixed))
+            return jax.tree.leaves(step_by_step(tree.unflatten(leaves), fixed))
 
         def transpose(residuals: Sequence[Array], cotangents: Sequence[Any]) -> list[Array]:
             arguments, fixed, saved = residual_tree.unflatten(residuals)
             final, (carries, ys) = output_tree.unflatten(cotangents)
-            wanted = tree.unflatten([i in moving for i in range(tree.num_leaves)])
             results = final, carries, ys
-            gradients = backward(run, arguments, fixed, saved, results, wanted)
-            leaves = tree.flatten_up_to(gradients)  # `None` where none was asked for
+            wanted = tree.unflatten([i in moving for i in range(tree.num_leaves)])
+            arrays = arguments, fixed, saved, results
+            gradients = backward(plan, pull_update, *arrays, wanted)
+            leaves = tree.flatten_up_to(gradients)  # `None` for arguments that are not wanted
             return [leaves[i] for i in moving]
 
         # The residuals begin with the leaves of the arguments.
         derivative = Derivative(of_moving, tuple(moving))
-        arguments_of_map = [all_tangents[i] for i in moving]
-        moved = linear(derivative, transpose, residuals, arguments_of_map, output_leaves)
+        moved_by = [all_tangents[i] for i in moving]
+        moved = linear(derivative, transpose, residuals, moved_by, output_leaves)
         return outputs, output_tree.unflatten(moved)
 
     call.defjvp(rule, symbolic_zeros=True)

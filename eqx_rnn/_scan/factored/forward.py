@@ -1,4 +1,4 @@
-"""The forward pass of a factored run, and what it keeps for the backward pass."""
+"""The forward pass of a factored run, and the arrays that it keeps for the backward pass."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,18 +8,19 @@ import jax.lax as lax
 from jaxtyping import Array, PyTree
 
 from ..._base.gates import add_gates
+from ..._kernels.hoist import Hoisted
 from ..chunks import join
 from ..select import select
 from ..steps import Steps
-from .plan import Arguments, Fixed, Run
+from .plan import Arguments, Fixed, Plan
 
 
 class Saved(NamedTuple):
-    """What the backward pass needs of one piece of the time axis, by chunk.
+    """The arrays that the backward pass needs of one piece of the time axis, by chunk.
 
     - `edges`: `(number, ...)`, the carry before each chunk.
     - `carries`, `gates`, `drawn`: `(number, size, ...)`, after and in each step; `None` if they are
-        to be computed again, or not needed.
+        computed again or not needed.
     """
 
     edges: PyTree[Array]
@@ -29,81 +30,84 @@ class Saved(NamedTuple):
 
 
 def forward(
-    run: Run, arguments: Arguments, fixed: Fixed, *, save: bool
+    plan: Plan, arguments: Arguments, fixed: Fixed, *, save: bool, save_gates: bool = False
 ) -> tuple[Any, list[Saved | None]]:
-    """`((final carry, (carries, outputs)), what is saved)`.
+    """`((final carry, (carries, outputs)), saved pieces)`.
 
-    With `save`, skipped steps are computed from a harmless carry, because what is saved may be
+    With `save`, skipped steps are computed from their substitute, because the saved arrays may be
     differentiated again.
     """
     parameters, carry, inputs, initial = arguments
-    constants, steps, safe = fixed
-    safe_carry = safe.carry if save and safe is not None else None
-    keep = save and run.checkpoint is None
-    # Outputs that are part of carries that are kept anyway.
-    copies = run.copies if keep else len(run.copies) * [None]
+    constants, steps, substitute = fixed
+    weights, reverse = parameters + constants, plan.options.reverse
+    substitute_carry = substitute.carry if save and substitute is not None else None
+    keeps_steps = save and plan.options.checkpoint is None
+    # Outputs that repeat a leaf of carries that are kept anyway are not kept twice.
+    repeats = plan.repeats if keeps_steps else len(plan.repeats) * [None]
     results, saved = [], []
-    for piece in run.pieces:
-        advance = through_a_chunk(run, parameters + constants, initial, safe_carry, piece.size)
+    for piece, project_input in zip(plan.pieces, plan.project_input, strict=True):
+        advance = advance_chunk(plan, project_input, weights, initial, substitute_carry)
 
-        def chunk(carry: PyTree[Array], xs: Any, advance: Callable = advance):
-            x, steps = xs
-            new_carry, (carries, gates, drawn, outputs) = advance(carry, x, steps)
-            outputs = jax.tree.leaves(outputs)
-            outputs = [y if copy is None else None for y, copy in zip(outputs, copies, strict=True)]
+        def run_chunk(carry: PyTree[Array], xs: Any, advance: Callable = advance):
+            new_carry, (carries, gates, drawn, outputs) = advance(carry, *xs)
+            leaves = zip(jax.tree.leaves(outputs), repeats, strict=True)
+            outputs = [y if index is None else None for y, index in leaves]
             kept = None
             if save:
-                gates = None if run.restore else gates
-                kept = Saved(carry, *((carries, gates, drawn) if keep else 3 * (None,)))
-            return new_carry, (kept, carries if run.all_carries else None, outputs)
+                by_step = carries, gates if save_gates else None, drawn
+                kept = Saved(carry, *(by_step if keeps_steps else 3 * (None,)))
+            return new_carry, (kept, carries if plan.options.all_carries else None, outputs)
 
         xs = piece.cut((inputs, steps))
-        carry, (kept, carries, outputs) = lax.scan(chunk, carry, xs, reverse=run.reverse)
+        carry, (kept, carries, outputs) = lax.scan(run_chunk, carry, xs, reverse=reverse)
         if kept is not None:
             known = jax.tree.leaves(kept.carries)
-            outputs = [
-                y if copy is None else known[copy] for y, copy in zip(outputs, copies, strict=True)
-            ]
-        outputs = jax.tree.structure(run.outputs).unflatten(outputs)
+            leaves = zip(outputs, repeats, strict=True)
+            outputs = [y if index is None else known[index] for y, index in leaves]
+        outputs = jax.tree.structure(plan.outputs).unflatten(outputs)
         results.append(jax.tree.map(piece.flatten, (carries, outputs)))
         saved.append(kept)
-    carries, outputs = join(results, run.reverse)
+    carries, outputs = join(results, reverse)
     return (carry, (carries, select(steps.valid, outputs, 0))), saved
 
 
-def through_a_chunk(
-    run: Run, weights: list[Array], initial: Any, safe_carry: Any, size: int
+def advance_chunk(
+    plan: Plan,
+    project_input: Hoisted,
+    weights: list[Array],
+    initial: PyTree[Array],
+    substitute_carry: PyTree[Array] | None,
 ) -> Callable:
-    """`(carry, inputs, steps) -> (new carry, (carries, gates, drawn, outputs))` of `size` steps.
+    """`(carry, inputs, steps) -> (new carry, (carries, gates, drawn, outputs))` of one chunk.
 
-    With `safe_carry`, skipped steps are computed from it. Without, they are computed from the carry
-    that they hold, which is faster, but such gates have no safe derivative.
+    With `substitute_carry`, skipped steps are computed from it. Without, they are computed from the
+    carry that they hold. That is faster, but the derivative may be infinite there.
     """
-
-    def ready(part: str, size: int | None = None) -> Callable:
-        prepare, call, *_ = run.hoisted(part, size)
-        prepared = prepare(weights)
-        return lambda *args: call(prepared, *args)
-
-    project_input = ready("project_input", size)
-    project_hidden = ready("project_hidden")
-    update = ready("update")
+    project_inputs = _prepared(project_input, weights)
+    project_hidden = _prepared(plan.project_hidden, weights)
+    update = _prepared(plan.update, weights)
 
     def step(carry: PyTree[Array], xs: Any):
         from_input, (valid, reset, *_), drawn = xs
         start = carry if reset is None else select(reset, initial, carry)
-        start = start if safe_carry is None else select(valid, start, safe_carry)
+        start = start if substitute_carry is None else select(valid, start, substitute_carry)
         gates = add_gates(from_input, project_hidden(start))
         new_carry, outputs = update(start, gates, drawn)
         new_carry = select(valid, new_carry, carry)
         return new_carry, (new_carry, gates, outputs)
 
     def advance(carry: PyTree[Array], inputs: Array, steps: Steps):
-        drawn = run.draw(steps.keys)
-        xs = project_input(inputs), steps._replace(keys=None), drawn
-        new_carry, (carries, gates, outputs) = lax.scan(
-            step, carry, xs, reverse=run.reverse, unroll=run.unroll
-        )
+        drawn = plan.draw(steps.keys)
+        xs = project_inputs(inputs), steps._replace(keys=None), drawn
+        reverse, unroll = plan.options.reverse, plan.options.unroll
+        new_carry, results = lax.scan(step, carry, xs, reverse=reverse, unroll=unroll)
+        carries, gates, outputs = results
         return new_carry, (carries, gates, drawn, outputs)
 
     return advance
+
+
+def _prepared(part: Hoisted, weights: list[Array]) -> Callable:
+    """A part of the cell as a function without its weights."""
+    prepared = part.prepare(weights)
+    return lambda *args: part.call(prepared, *args)

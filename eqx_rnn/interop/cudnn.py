@@ -1,4 +1,4 @@
-"""Weights that Keras's CuDNNLSTM and CuDNNGRU keep in cuDNN's memory layout."""
+"""Weights of Keras's CuDNNLSTM and CuDNNGRU, which have the memory layout of cuDNN."""
 
 from typing import Any
 
@@ -7,25 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._cells import GRUCell, LSTMCell
-from ._entries import (
-    Entries,
-    Weights,
-    bias_or_zeros,
-    build,
-    check_options,
-    concatenate,
-    merge_gru_biases,
-    reorder,
-    split_gru_biases,
-)
+from .arrays import Weights, concatenate
+from .build import build
+from .entries import Entries
+from .gates import bias_or_zeros, merge_gru_biases, reorder, split_gru_biases
+from .options import check_options
 
-# The plain layer, Keras's gates i, f, c, o and z, r, h in our letters, and ours.
+# Per layer: the plain layer of the same kind; the order of Keras's gates (i, f, c, o or z, r, h) in
+# our letters; our order.
 LAYERS = {"CuDNNLSTM": ("LSTM", "ifgo", "ifgo"), "CuDNNGRU": ("GRU", "zrn", "rzn")}
 
 
 def from_cudnn(entries: Entries, cell: str, reset_after: bool | None) -> LSTMCell | GRUCell:
-    """A gate's block of `kernel` has the shape (input, units) but holds the matrix (units, input)
-    row by row; its block of `recurrent_kernel` is the matrix that multiplies from the left.
+    """A cell from the weights of a CuDNN layer.
+
+    The block of a gate in `kernel` has shape (input, units), but its memory holds the matrix
+    (units, input) row by row. Its block in `recurrent_kernel` multiplies from the left.
     """
     kind, order, ours = LAYERS[cell]
     hidden, _ = entries.shape("recurrent_kernel", "units", f"{len(order)}*units")
@@ -35,7 +32,7 @@ def from_cudnn(entries: Entries, cell: str, reset_after: bool | None) -> LSTMCel
     if "bias" in entries and entries.left["bias"].shape in ((rows,), (2, rows)):
         raise ValueError(
             f"from_keras: `bias` must have shape ({2 * rows},), got "
-            f"{entries.left['bias'].shape}, which a CuDNN layer has not. Pass `cell={kind!r}`."
+            f"{entries.left['bias'].shape}, the shape of a plain layer. Pass `cell={kind!r}`."
         )
     recurrent = entries.take("recurrent_kernel", hidden, rows)
     kernel = entries.take("kernel", "input", rows)
@@ -56,6 +53,7 @@ def from_cudnn(entries: Entries, cell: str, reset_after: bool | None) -> LSTMCel
 
 
 def to_cudnn(owner: str, cell: Any, weight_ih: Weights, weight_hh: Weights) -> list[Weights]:
+    """The weights of a CuDNN layer, from matrices with the gates in Keras's order."""
     check_options(owner, cell, activation=jnp.tanh, gate_activation=jax.nn.sigmoid)
     hidden, size = cell.hidden_size, cell.input_size
     blocks = lambda stacked: [stacked[k : k + hidden] for k in range(0, stacked.shape[0], hidden)]

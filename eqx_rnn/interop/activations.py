@@ -1,4 +1,4 @@
-"""Activations by the names that other frameworks give them."""
+"""Activations by their names in other frameworks."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,16 @@ from jaxtyping import Array, Float
 
 
 def keras2_hard_sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """clip(0.2 x + 0.5, 0, 1): `"hard_sigmoid"` in Keras 1 and 2, and the default there for the
-    gates of layers that do not run on cuDNN. (Keras 3's is `jax.nn.hard_sigmoid`.)
+    """clip(0.2 x + 0.5, 0, 1), which is `"hard_sigmoid"` in Keras 1 and 2.
+
+    It is the default there for the gates of layers that do not run on cuDNN. The `"hard_sigmoid"`
+    of Keras 3 is `jax.nn.hard_sigmoid`.
     """
     return jnp.clip(0.2 * x + 0.5, 0, 1)
 
 
 def linear(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The identity."""
     return x
 
 
@@ -38,7 +41,7 @@ def _soft_shrink(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.sign(x) * jnp.maximum(jnp.abs(x) - 0.5, 0)
 
 
-# All that map numbers to numbers, and the two softmaxes.
+# Every elementwise activation of Keras, and the two softmaxes.
 KERAS: dict[str | None, Callable] = {
     None: linear,
     "celu": jax.nn.celu,
@@ -73,7 +76,7 @@ KERAS: dict[str | None, Callable] = {
     "tanh_shrink": _tanh_shrink,
 }
 
-# Those with parameters have ONNX's defaults for them.
+# With ONNX's defaults for their parameters.
 ONNX: dict[str, Callable] = {
     "Elu": jax.nn.elu,
     "HardSigmoid": keras2_hard_sigmoid,
@@ -87,11 +90,12 @@ ONNX: dict[str, Callable] = {
 
 
 def find_activation(owner: str, name: str, value: object, known: dict) -> Callable:
+    """The activation of this name; a function is returned as it is."""
     if callable(value):
         return value
     if value not in known:
         raise ValueError(
-            f"{owner}: `{name}` must be a callable or one of {', '.join(map(repr, known))}, got "
+            f"{owner}: `{name}` must be a function or one of {', '.join(map(repr, known))}, got "
             f"{value!r}."
         )
     return known[value]

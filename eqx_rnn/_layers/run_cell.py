@@ -1,0 +1,28 @@
+"""Runs any cell over time, whether it is run step by step or by the cells inside it."""
+
+from typing import Any
+
+from jaxtyping import Array, PRNGKeyArray
+
+from .._base.cells import ComposedCell, Results, RNNCellBase
+from .._scan import Steps, scan, select
+
+
+def run_cell(
+    cell: RNNCellBase, carry: Any, inputs: Array, initial: Any, steps: Steps, **options: Any
+) -> Results:
+    """As `scan`, for all cells. `cell` has begun."""
+
+    def run(
+        cell: RNNCellBase, carry: Any, inputs: Any, initial: Any, keys: PRNGKeyArray | None
+    ) -> Results:
+        if isinstance(cell, ComposedCell):
+            results = cell.run_inside(run, carry, inputs, initial, keys)
+            if results is not None:
+                return results
+        return scan(cell, carry, inputs, initial, steps._replace(keys=keys), **options)
+
+    final, (carries, outputs) = run(cell, carry, inputs, initial, steps.keys)
+    if isinstance(cell, ComposedCell):  # a cell may add something to the zeros of skipped steps
+        outputs = select(steps.valid, outputs, 0)
+    return final, (carries, outputs)

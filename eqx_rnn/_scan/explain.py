@@ -1,0 +1,48 @@
+"""Says in words which engine runs a cell, and why."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from .._base.cells import AbstractWrapper, RNNCellBase
+
+_REPORT: ContextVar[list[str] | None] = ContextVar("report", default=None)
+
+
+def explain(call: Callable[[], Any]) -> str:
+    """One line for each run of a cell in `call`, in the order of the runs."""
+    report: list[str] = []
+    token = _REPORT.set(report)
+    try:
+        call()
+    finally:
+        _REPORT.reset(token)
+    return "\n".join(report)
+
+
+@contextmanager
+def current_report() -> Iterator[list[str] | None]:
+    """The lines that a run adds its own to; `None` unless `explain` makes the call.
+
+    Runs inside this run, such as an `RNN` in the step of a cell, add none.
+    """
+    report = _REPORT.get()
+    token = _REPORT.set(None)
+    try:
+        yield report
+    finally:
+        _REPORT.reset(token)
+
+
+def describe_run(cell: RNNCellBase, reason: str | None) -> str:
+    """The line about a cell, with the reason why it runs by the plain scan, if it does."""
+    if reason is None:
+        return f"{_describe(cell)} runs on the factored engine."
+    return f"{_describe(cell)} runs by the plain scan, because {reason}."
+
+
+def _describe(cell: Any) -> str:
+    """The name of a cell with the cells in it, such as `Residual(LSTMCell)`."""
+    name = type(cell).__name__
+    return f"{name}({_describe(cell.cell)})" if isinstance(cell, AbstractWrapper) else name

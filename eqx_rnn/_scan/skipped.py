@@ -1,0 +1,83 @@
+"""Substitutes for skipped steps, so that these have no effect on gradients.
+
+A loop over time computes every step of every row and selects the results of the valid steps. The
+gradient of a weight is a sum over all steps, so a skipped step must contribute zero and not
+`0 * NaN`. It does if its derivative is finite. The inputs of a skipped step are padding, and its
+carry may be one that no step accepts. Zeros are not safe either, for example for a cell that
+divides by its inputs. So a skipped step is computed from the carry and the inputs of a valid step.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.lax as lax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PyTree
+
+from .select import select
+
+
+class Substitute(NamedTuple):
+    """The carry before a valid step and its inputs, one pair per row."""
+
+    carry: PyTree[Array]
+    inputs: Array
+
+
+def find_substitute(
+    valid: Bool[Array, "time *batch"],
+    resets: Bool[Array, "time *batch"] | None,
+    reverse: bool,
+    carry: PyTree[Array],
+    inputs: Array,
+    initial: PyTree[Array],
+) -> Substitute:
+    """The first valid step of each row, in the order of processing.
+
+    The carry before it is known before the loop starts, because every earlier step holds it. A row
+    without a valid step gets the pair of another row. If no row has a valid step, all are zeros.
+    """
+    num_steps = valid.shape[0]
+    time = lax.broadcasted_iota(jnp.int32, valid.shape, 0)
+    if reverse:
+        first = jnp.max(jnp.where(valid, time, -1), axis=0)
+    else:
+        first = jnp.min(jnp.where(valid, time, num_steps), axis=0)
+    has_valid_step = jnp.any(valid, axis=0)
+    first = jnp.where(has_valid_step, first, 0)
+
+    def at_first(a: Array) -> Array:
+        index = first.reshape(1, *first.shape, *(a.ndim - valid.ndim) * (1,))
+        return jnp.take_along_axis(a, index, 0, mode="promise_in_bounds")[0]
+
+    if resets is not None:
+        carry = select(at_first(resets), initial, carry)
+    pair = lax.stop_gradient(Substitute(carry, at_first(inputs)))
+    return jax.tree.map(lambda a: _fill_rows(a, has_valid_step), pair)
+
+
+def fill_skipped(valid: Bool[Array, "time *batch"], inputs: Array) -> Array:
+    """`inputs`, with the inputs of a valid step at the skipped steps."""
+    if inputs.shape[0] == 0:
+        return inputs
+    substitute = find_substitute(valid, None, False, None, inputs, None)
+    return select(valid, inputs, jnp.broadcast_to(substitute.inputs, inputs.shape))
+
+
+def _fill_rows(a: Array, has_valid_step: Bool[Array, "*batch"]) -> Array:
+    """`a`, with the first row that has a valid step in place of rows without one."""
+    if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+        return a  # it has no gradient
+    batch_axes = tuple(range(has_valid_step.ndim))
+    # Sums and comparisons, not an index: the batch may be spread over devices.
+    row = jnp.zeros(has_valid_step.shape, jnp.int32)
+    for axis in batch_axes:
+        row = row * row.shape[axis] + lax.broadcasted_iota(jnp.int32, row.shape, axis)
+    most = jnp.iinfo(jnp.int32).max
+    first = jnp.min(jnp.where(has_valid_step, row, most), initial=most)
+    first_row = select(has_valid_step & (row == first), a, 0)
+    if a.dtype == bool:
+        other = jnp.any(first_row, batch_axes)
+    else:
+        other = jnp.sum(first_row, batch_axes, dtype=a.dtype)
+    return select(has_valid_step, a, jnp.broadcast_to(other, a.shape))
