@@ -419,3 +419,47 @@ def test_a_model_of_one_sequence_under_vmap():
         eqx_rnn.last_valid(rnn(XS, seq_lengths=LENGTHS), seq_lengths=LENGTHS)
     )
     assert_close(jax.vmap(model)(XS, LENGTHS), batched)
+
+
+class Embed(AbstractLayer):
+    """Tokens, which have no feature axis, to vectors."""
+
+    rows: jax.Array
+    num_feature_dims = 0
+    time_major = False
+
+    def initialize_carry(self, key, sample_input):
+        return ()
+
+    def __call__(self, inputs, *, return_carry=False, **options):
+        return ((), self.rows[inputs]) if return_carry else self.rows[inputs]
+
+
+class Convolution(AbstractLayer):
+    """Sums neighbouring steps, so zeros at skipped steps are its padding."""
+
+    num_feature_dims = 1
+    time_major = False
+
+    def initialize_carry(self, key, sample_input):
+        return ()
+
+    def __call__(self, inputs, *, return_carry=False, **options):
+        padded = jnp.pad(inputs, [(0, 0)] * (inputs.ndim - 2) + [(1, 1), (0, 0)])
+        outputs = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
+        return ((), outputs) if return_carry else outputs
+
+
+def test_own_layers_of_other_kinds():
+    """Tokens below, a convolution over time between: each row as without its padding."""
+    stacked = Stacked([Embed(XS[0]), Convolution(), gru(3, 4)])
+    tokens = np.random.default_rng(0).integers(0, 6, (3, 6))
+    final, ys = eqx.filter_jit(stacked)(tokens, seq_lengths=LENGTHS, return_carry=True)
+    for b, n in enumerate(LENGTHS):
+        carry, alone = stacked(tokens[b, :n], return_carry=True)
+        assert_close(ys[b, :n], alone)
+        assert_close(final[2][b], carry[2])
+    assert not np.any(ys * ~PREFIX[..., None])
+    assert shapes(stacked.initialize_carry(None, tokens[:, 0])) == shapes(final)
+    single = lambda x, n: stacked(x, seq_lengths=n)
+    assert_close(jax.vmap(single)(tokens, LENGTHS), ys)

@@ -212,6 +212,11 @@ ERRORS = {
         r"`num_steps` must be the size .* `inputs.shape\[1\]`",
     ),
     "real lengths": (lambda: lengths_to_mask(np.ones(2), 3), "`seq_lengths` must be an integer"),
+    "Keras's maxlen": (lambda: pad_sequences([ONES[0]], maxlen=9), "Did you mean `length`"),
+    "torch's batch_first": (
+        lambda: pad_sequences([ONES[0]], batch_first=True),
+        "Did you mean `time_major`. It means the opposite",
+    ),
     "one array": (
         lambda: pad_sequences(ONES),
         "pad_sequences: `sequences` must be a list or tuple of arrays, got float64",

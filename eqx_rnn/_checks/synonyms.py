@@ -55,6 +55,8 @@ _MEANINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("n_heads heads", ("num_heads",)),
     ("cell layer", ("cell", "layers", "cells", "cell_type")),
     ("rnns modules", ("layers", "cells")),
+    ("maxlen max_len max_length total_length", ("length", "num_steps")),
+    ("value pad_value padding", ("padding_value",)),
     ("params variables weights", ("params", "weights", "state_dict")),
     ("deterministic training train is_training", ("inference",)),
 )
