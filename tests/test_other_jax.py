@@ -165,6 +165,7 @@ def test_a_function_with_another_signature(expected, monkeypatch):
     assert "TypeError" in messages[0]
 
 
+@pytest.mark.quick
 def test_the_engine_works_in_this_jax(expected):
     results, messages = run_reloaded()
     assert_close(results, expected)
@@ -277,6 +278,7 @@ def with_params(equation, **params):
     return equation.replace(params=dict(equation.params, **params))
 
 
+@pytest.mark.quick
 def test_equations_of_unknown_form_are_left_to_jax():
     """A parameter of a later JAX may change what an equation means."""
     rows, weight = jnp.ones((2, 3)), jnp.ones((3, 4))
@@ -315,6 +317,7 @@ def test_the_environment_variable(setting, monkeypatch, expected):
     assert ("custom_jvp_call" in text) == (setting != "plain")
 
 
+@pytest.mark.quick
 def test_plain_gives_no_warning(expected, monkeypatch):
     monkeypatch.setitem(os.environ, "EQX_RNN_ENGINE", "plain")
     monkeypatch.delattr("jax.extend.core.Literal")

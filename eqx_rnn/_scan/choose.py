@@ -37,12 +37,13 @@ def choose(
 
 def why_plain(cell: Any) -> str | None:
     """The reason why a cell runs by the plain scan for all inputs, if there is one."""
+    setting = _setting()
     if not is_factored(cell):
         return (
             "it is not a `FactoredCell`. If its step is a sum of an input part and a hidden part, "
             "followed by an update, write `project_input`, `project_hidden` and `update`"
         )
-    if _setting() == "plain":
+    if setting == "plain":
         return f"the environment variable {VARIABLE} is `plain`"
     error = unsupported()
     return None if error is None else f"the factored engine does not work in this JAX ({error})"
