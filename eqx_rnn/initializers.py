@@ -13,8 +13,8 @@ from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from ._base.cells import RNNCellBase
 from ._checks.arguments import guard
+from ._checks.functions import check_drawn
 from ._checks.messages import as_dtype
-from ._checks.shapes import checked
 from ._dtypes import widest
 
 # The signature of `jax.nn.initializers`: `(key, shape, dtype) -> array`.
@@ -52,14 +52,14 @@ def split_key(cell: str, key: PRNGKeyArray | None, num: int) -> Array:
     return jr.split(key, num)
 
 
-@checked
 def draw(init: Initializer, key: PRNGKeyArray, shape: Sequence[int], dtype: DTypeLike) -> Array:
     """Calls an initialiser in float32 or wider, then casts.
 
     Some initialisers (`orthogonal`) have no half-precision form, and a rounded float32 draw is
     the better sample anyway.
     """
-    return init(key, tuple(shape), widest(dtype, jnp.float32)).astype(dtype)
+    array = init(key, tuple(shape), widest(dtype, jnp.float32))
+    return check_drawn(init, shape, array).astype(dtype)
 
 
 def gate_weights(
@@ -124,7 +124,6 @@ def chrono(max_steps: int) -> Initializer:
     return init
 
 
-@checked
 def draw_carry(
     cell: RNNCellBase,
     init: Initializer,
@@ -142,10 +141,9 @@ def draw_carry(
     # A sample may be a float64 array of NumPy, where JAX has no float64.
     dtype = widest(jax.dtypes.canonicalize_dtype(sample_input.dtype), *weights)
     keys = len(feature_shapes) * [None] if key is None else jr.split(key, len(feature_shapes))
+    shapes = [(*batch, *shape) for shape in feature_shapes]
     try:
-        return [
-            init(k, (*batch, *shape), dtype) for k, shape in zip(keys, feature_shapes, strict=True)
-        ]
+        arrays = [init(k, shape, dtype) for k, shape in zip(keys, shapes, strict=True)]
     except Exception as error:
         if key is not None:
             raise
@@ -153,3 +151,4 @@ def draw_carry(
             f"{type(cell).__name__}: `key` must be a random key, because `carry_init` needs one, "
             "got None. Pass `key=jax.random.key(seed)`."
         ) from error
+    return [check_drawn(init, shape, array) for shape, array in zip(shapes, arrays, strict=True)]
