@@ -72,9 +72,7 @@ def test_weights_of_numpy_serve():
     assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
 
 
-@pytest.mark.parametrize(
-    "option", ["weight_init", "recurrent_weight_init", "bias_init", "carry_init"]
-)
+@pytest.mark.parametrize("option", ["weight", "recurrent_weight", "bias", "carry"])
 @pytest.mark.parametrize("cell_type", [GRUCell, LSTMCell, eqx_rnn.PeepholeLSTMCell])
 def test_an_initialiser_that_returns_no_such_array(option, cell_type):
     results = {

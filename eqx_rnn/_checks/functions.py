@@ -70,7 +70,7 @@ def check_drawn(init: Callable[..., Any], shape: Sequence[Any], value: Any) -> A
     if not (is_array and jnp.issubdtype(value.dtype, jnp.floating) and value.shape == (*shape,)):
         name = getattr(init, "__name__", describe(init))
         raise TypeError(
-            f"{name}: an initialiser `(key, shape, dtype)` must return a floating-point array of the "
-            f"shape that it receives, {(*shape,)}, got {describe(value)}."
+            f"{name}: an initialiser `(key, shape, dtype)` must return a floating-point array of "
+            f"the shape that it receives, {(*shape,)}, got {describe(value)}."
         )
     return jnp.asarray(value)

@@ -50,7 +50,7 @@ def _typecheck(signature: Callable[..., Any]) -> Callable[..., Any]:
     result = signature.__annotations__.get("return", Any)
     if result is not Any:
         signature.__annotations__ = {"return": result}
-    return beartype(signature, conf=_CONF)
+    return beartype(signature, conf=_CONF)  # pyright: ignore
 
 
 def check_fields(module: Any) -> None:
