@@ -25,8 +25,11 @@ class Signature:
         self.names = dict.fromkeys(p.name for p in named)
         self.required = {p.name for p in named if p.default is p.empty}
         builds = function.__name__ in ("__init__", "create")
+        self.needs_key = builds and "key" in self.required
+        if self.needs_key:
+            self.required.remove("key")  # a missing key has its own error
         hints = {
-            p.name: p.annotation
+            p.name: getattr(p.annotation, "__bound__", None) or p.annotation  # of a `TypeVar`
             for p in named
             if p.annotation is not p.empty and not isinstance(p.annotation, str)
         }
@@ -56,6 +59,11 @@ class Signature:
             elif name in given:
                 given[name] = to_python(given[name])
         both = given | kwargs
+        if self.needs_key and "key" not in both:
+            raise TypeError(
+                f"{self.owner(args)}: `key` must be a random key for the initial weights, got "
+                "none. Pass `key=jax.random.key(seed)`."
+            )
         if "key" in both and "key" in self.names:
             check_key(self.owner(args), "key", both["key"])
         if both.get("dtype") is not None and "dtype" in self.names:

@@ -109,24 +109,24 @@ def _refuse_part(owner: str, name: str, value: Any, hint: Any) -> NoReturn:
     advice = "Cells are subclasses of `RNNCellBase`."
     if kind.__name__ == "RNN":
         advice = "Build one from a cell: `RNN(cell)`."
-    got = describe(value)
+    got, is_layer = describe(value), hasattr(value, "time_major")
     if isinstance(value, type):
         advice = f"Build one first: `{value.__name__}(...)`."
     elif kind is not hint:
         advice = f"Put it into a list: `{owner}([cell])`."
-        if not hasattr(value, "initialize_carry"):
+        if is_layer or not hasattr(value, "initialize_carry"):
             advice = f"Pass for example `{owner}([first, second])`."
     elif isinstance(value, tuple | list):
         advice = "`StackedCell(cells)` makes one cell of several."
-    elif hasattr(value, "initialize_carry"):
+    elif hasattr(value, "initialize_carry") and not is_layer:
         got, advice = type(value).__name__, f"Wrap the cell first: `{owner}(RNN(cell), ...)`."
-    elif hasattr(value, "time_major") and kind.__name__ == "RNN":
+    elif is_layer and kind.__name__ == "RNN":
         got = type(value).__name__
         advice = "Its parts are `RNN`s. Use `Stacked` for several bidirectional layers."
     elif type(value).__module__.startswith("equinox."):
         got = f"eqx.nn.{type(value).__name__}"
         advice += " `eqx_rnn.interop.from_equinox` converts cells of `eqx.nn`."
-    elif hasattr(value, "time_major"):
+    elif is_layer:
         got = type(value).__name__
         own = {"RNN": "cell", "StackedCell": "StackedCell([first, second])"}
         inner = own.get(owner, f"{owner}(cell)")
