@@ -1,6 +1,6 @@
 """Recurrent neural networks for Equinox."""
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from . import initializers as initializers
 from ._base.cells import Begun as Begun
@@ -53,7 +53,7 @@ from .initializers import chrono as chrono
 
 _publish(dict(globals()), "eqx_rnn")
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from . import interop as interop
 
     __version__: str

@@ -11,7 +11,7 @@ from jaxtyping import Array, DTypeLike, PRNGKeyArray
 
 from ._base.cells import RNNCellBase
 from ._checks.arguments import guard
-from ._checks.shapes import checked
+from ._checks.functions import check_drawn
 from ._dtypes import widest
 
 # The signature of `jax.nn.initializers`: `(key, shape, dtype) -> array`.
@@ -45,7 +45,6 @@ def chrono(max_steps: int) -> Initializer:
     return init
 
 
-@checked
 def draw_carry(
     cell: RNNCellBase,
     init: Initializer,
@@ -62,10 +61,9 @@ def draw_carry(
     # A sample may be a float64 array of NumPy, where JAX has no float64.
     dtype = widest(jax.dtypes.canonicalize_dtype(sample_input.dtype), *weights)
     keys = len(feature_shapes) * [None] if key is None else jr.split(key, len(feature_shapes))
+    shapes = [(*batch, *shape) for shape in feature_shapes]
     try:
-        return [
-            init(k, (*batch, *shape), dtype) for k, shape in zip(keys, feature_shapes, strict=True)
-        ]
+        arrays = [init(k, shape, dtype) for k, shape in zip(keys, shapes, strict=True)]
     except Exception as error:
         if key is not None:
             raise
@@ -73,3 +71,4 @@ def draw_carry(
             f"{type(cell).__name__}: `key` must be a random key, because `carry_init` needs one, "
             "got None. Pass `key=jax.random.key(seed)`."
         ) from error
+    return [check_drawn(init, shape, array) for shape, array in zip(shapes, arrays, strict=True)]

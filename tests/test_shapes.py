@@ -72,12 +72,22 @@ def test_weights_of_numpy_serve():
     assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
 
 
-@pytest.mark.parametrize("name", ["weight", "recurrent_weight", "bias"])
-def test_an_initialiser_that_returns_a_wrong_shape(name):
-    init = lambda key, shape, dtype: jnp.zeros((*shape[:-1], shape[-1] + 1), dtype)
-    field = {"weight": "weight_ih", "recurrent_weight": "weight_hh", "bias": "bias"}[name]
-    with pytest.raises(ValueError, match=rf"GRUCell: `{field}` must be .*initialiser"):
-        GRUCell(3, 4, key=KEY, **{f"{name}_init": init})
+@pytest.mark.parametrize("option", ["weight", "recurrent_weight", "bias", "carry"])
+@pytest.mark.parametrize("cell_type", [GRUCell, LSTMCell, eqx_rnn.PeepholeLSTMCell])
+def test_an_initialiser_that_returns_no_such_array(option, cell_type):
+    results = {
+        "longer": lambda key, shape, dtype: jnp.zeros((*shape[:-1], shape[-1] + 1), dtype),
+        "scalar": lambda key, shape, dtype: jnp.zeros((), dtype),
+        "integers": lambda key, shape, dtype: jnp.zeros(shape, int),
+        "nothing": lambda key, shape, dtype: None,
+    }
+    for init in results.values():
+        with pytest.raises(TypeError, match=r"an initialiser .* must return .* of the shape"):
+            cell_type(3, 4, key=KEY, **{f"{option}_init": init}).initialize_carry(None, X)
+    numpy = lambda key, shape, dtype: np.zeros(shape, dtype)
+    cell = cell_type(3, 4, key=KEY, **{f"{option}_init": numpy})
+    leaves = jax.tree.leaves((cell, cell.initialize_carry(None, X)))
+    assert all(isinstance(leaf, jax.Array) for leaf in leaves)
 
 
 WRONG = {

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks.functions import check_drawn
 from .._dtypes import widest
 from ..initializers import Initializer
 
@@ -89,4 +90,5 @@ class Draw:
         Some initialisers, such as `orthogonal`, have no half-precision form. And a rounded float32
         number is the better sample.
         """
-        return init(key, shape, widest(self.dtype, jnp.float32)).astype(self.dtype)
+        array = init(key, shape, widest(self.dtype, jnp.float32))
+        return check_drawn(init, shape, array).astype(self.dtype)

@@ -1,12 +1,13 @@
 """Checks of functions of users, such as activations and initialisers."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from .messages import describe
@@ -54,9 +55,22 @@ def check_activated(function: Callable[..., Any], inputs: Array, outputs: Any) -
     is_array = hasattr(outputs, "shape") and hasattr(outputs, "dtype")
     fits = is_array and outputs.shape == inputs.shape
     if not (fits and jnp.issubdtype(outputs.dtype, jnp.floating)):
+        name = getattr(function, "__name__", describe(function))
         raise TypeError(
-            f"{getattr(function, '__name__', describe(function))}: an activation must return a "
+            f"{name}: an activation must return a "
             f"floating-point array of the shape of its argument, {describe(inputs)}, got "
             f"{describe(outputs)}. Apply the function to each entry."
         )
     return outputs
+
+
+def check_drawn(init: Callable[..., Any], shape: Sequence[Any], value: Any) -> Array:
+    """The array that an initialiser returned, checked to have the shape that it received."""
+    is_array = isinstance(value, jax.Array | np.ndarray)
+    if not (is_array and jnp.issubdtype(value.dtype, jnp.floating) and value.shape == (*shape,)):
+        name = getattr(init, "__name__", describe(init))
+        raise TypeError(
+            f"{name}: an initialiser `(key, shape, dtype)` must return a floating-point array of "
+            f"the shape that it receives, {(*shape,)}, got {describe(value)}."
+        )
+    return jnp.asarray(value)

@@ -21,7 +21,7 @@ from .messages import describe, is_ours
 F = TypeVar("F", bound=Callable[..., Any])
 
 # An integer is valid where a float is wanted, as in Python's own typing rules.
-_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))
+_CONF = BeartypeConf(is_pep484_tower=True)
 
 
 def is_disabled() -> bool:
@@ -50,7 +50,7 @@ def _typecheck(signature: Callable[..., Any]) -> Callable[..., Any]:
     result = signature.__annotations__.get("return", Any)
     if result is not Any:
         signature.__annotations__ = {"return": result}
-    return _beartype(signature)
+    return beartype(signature, conf=_CONF)  # pyright: ignore
 
 
 def check_fields(module: Any) -> None:
