@@ -28,15 +28,16 @@ class LayerNormCell(GatedCell, eps=1e-5, gain_init=jinit.ones):
 
     eps: float = eqx.field(static=True)
 
+    def _normalize(self, x: Array, gain: Array) -> Array:
+        return along(gain, x) * normalize(x, self.eps)
 
-def normalize(
-    x: Float[Array, "*batch n"], gain: Float[Array, " n"], eps: float
-) -> Float[Array, "*batch n"]:
-    """`gain` times `x` with mean 0 and variance 1 over the last axis.
+
+def normalize(x: Float[Array, "*batch n"], eps: float) -> Float[Array, "*batch n"]:
+    """`x` with mean 0 and variance 1 over the last axis.
 
     Mean and variance are computed in float32 or wider. `eps` is added to the variance.
     """
     wide = x.astype(widest(x.dtype, jnp.float32))
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
-    return along(gain, x) * (centred * lax.rsqrt(variance + eps)).astype(x.dtype)
+    return (centred * lax.rsqrt(variance + eps)).astype(x.dtype)

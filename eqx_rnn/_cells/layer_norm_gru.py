@@ -7,7 +7,7 @@ from .._base.cells import FactoredCell
 from .._kernels.products import add_bias, project
 from .activations import activate
 from .base import Hidden, HiddenCell, Part, VectorCell
-from .layer_norm import LayerNormCell, LayerNormOptions, normalize
+from .layer_norm import LayerNormCell, LayerNormOptions
 
 
 class LayerNormGRUGates(NamedTuple):
@@ -57,7 +57,7 @@ class LayerNormGRUCell(HiddenCell, LayerNormCell, VectorCell, FactoredCell):
         self.bias_n = draw.bias(b_n, 1)
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> LayerNormGRUGates:
-        rz, n = self._normalize(*self._split(project(self.weight_ih, inputs)), self.gain_ih)
+        rz, n = self._normalize_parts(*self._split(project(self.weight_ih, inputs)), self.gain_ih)
         b_rz, b_n = (None, None) if self.bias is None else self._split(self.bias)
         return LayerNormGRUGates(add_bias(rz, b_rz), add_bias(n, b_n), None, None)
 
@@ -68,7 +68,7 @@ class LayerNormGRUCell(HiddenCell, LayerNormCell, VectorCell, FactoredCell):
     def update(
         self, carry: Hidden, gates: LayerNormGRUGates, *, key: PRNGKeyArray | None = None
     ) -> tuple[Hidden, Hidden]:
-        rz_h, n_h = self._normalize(gates.rz_h, gates.n_h, self.gain_hh)
+        rz_h, n_h = self._normalize_parts(gates.rz_h, gates.n_h, self.gain_hh)
         r, z = activate(gates.rz_x + rz_h, self.gate_activation, self.gate_activation)
         n = self.activation(gates.n_x + r * add_bias(n_h, self.bias_n))
         hidden = (1 - z) * n + z * carry
@@ -79,6 +79,6 @@ class LayerNormGRUCell(HiddenCell, LayerNormCell, VectorCell, FactoredCell):
         rz, n = jnp.split(rows, [2 * self.hidden_size], axis=-1)
         return rz, n
 
-    def _normalize(self, rz: Array, n: Array, gain: Array) -> tuple[Array, Array]:
+    def _normalize_parts(self, rz: Array, n: Array, gain: Array) -> tuple[Array, Array]:
         s_rz, s_n = self._split(gain)
-        return normalize(rz, s_rz, self.eps), normalize(n, s_n, self.eps)
+        return self._normalize(rz, s_rz), self._normalize(n, s_n)

@@ -7,7 +7,7 @@ from .._kernels.products import add_bias, project
 from .activations import activate
 from .base import Hidden, MemoryCell, Part, VectorCell
 from .carry import LSTMCarry
-from .layer_norm import LayerNormCell, LayerNormOptions, normalize
+from .layer_norm import LayerNormCell, LayerNormOptions
 
 
 class LayerNormLSTMGates(NamedTuple):
@@ -77,7 +77,7 @@ class LayerNormLSTMCell(MemoryCell, LayerNormCell, VectorCell, FactoredCell):
         return LSTMCarry(*self._first_carry(key, sample_input, self.hidden_size, self.hidden_size))
 
     def project_input(self, inputs: Float[Array, "*batch {self.input_size}"]) -> LayerNormLSTMGates:
-        gates = normalize(project(self.weight_ih, inputs), self.gain_ih, self.eps)
+        gates = self._normalize(project(self.weight_ih, inputs), self.gain_ih)
         return LayerNormLSTMGates(add_bias(gates, self.bias), None)
 
     def project_hidden(self, carry: LSTMCarry) -> LayerNormLSTMGates:
@@ -88,9 +88,9 @@ class LayerNormLSTMCell(MemoryCell, LayerNormCell, VectorCell, FactoredCell):
         self, carry: LSTMCarry, gates: LayerNormLSTMGates, *, key: PRNGKeyArray | None = None
     ) -> tuple[LSTMCarry, Hidden]:
         sigmoid, tanh = self.gate_activation, self.activation
-        stacked = gates.x + normalize(gates.h, self.gain_hh, self.eps)
+        stacked = gates.x + self._normalize(gates.h, self.gain_hh)
         i, f, g, o = activate(stacked, sigmoid, sigmoid, tanh, sigmoid)
         cell = f * carry.cell + i * g
-        seen = normalize(cell, self.gain_c, self.eps)
+        seen = self._normalize(cell, self.gain_c)
         hidden = o * tanh(add_bias(seen, self.bias_c))
         return LSTMCarry(hidden, cell), hidden
