@@ -77,8 +77,8 @@ class AbstractCell(RNNCellBase):
     input_size: int = eqx.field(static=True)
     hidden_size: int = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
-    activation: Callable
-    carry_init: Initializer
+    activation: eqx.AbstractVar[Callable]
+    carry_init: eqx.AbstractVar[Initializer]
     _defaults: ClassVar[dict[str, Any]] = {
         "use_bias": True,
         "activation": jnp.tanh,
@@ -94,7 +94,15 @@ class AbstractCell(RNNCellBase):
         if defaults:
             cls._defaults = defaults | cls._defaults | defaults
         if "__init__" in vars(cls):
+            fields = cls.__dataclass_fields__
             document(cls, AbstractCell)
+            # A module in the place of a function has leaves. In files of `tree_serialise_leaves`
+            # they follow the arrays of the cell, and fields of a base class would precede them.
+            abstract = [getattr(base, "__abstractvars__", ()) for base in cls.__mro__]
+            for name in ("activation", "gate_activation", "carry_init"):
+                if any(name in names for names in abstract) and name not in fields:
+                    cls.__annotations__[name] = Callable
+                    setattr(cls, name, eqx.field(converter=as_function))
 
     def _setup(
         self,
@@ -114,8 +122,7 @@ class AbstractCell(RNNCellBase):
         self.hidden_size = hidden_size
         fields = type(self).__dataclass_fields__.keys() - vars(self).keys()
         for name in values.keys() & fields:
-            value = values[name]
-            setattr(self, name, as_function(value) if callable(value) else value)
+            setattr(self, name, values[name])
         dtype = values["dtype"]
         dtype = jnp.result_type(float) if dtype is None else as_dtype(owner, dtype)
         return Draw(values, dtype, input_size, hidden_size, kernel_size)
@@ -187,4 +194,4 @@ class GatedCell(AbstractCell, gate_activation=jax.nn.sigmoid):
     - `gate_activation`: the function of the gates, of the same kind as `activation`.
     """
 
-    gate_activation: Callable
+    gate_activation: eqx.AbstractVar[Callable]
