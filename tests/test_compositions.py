@@ -365,4 +365,8 @@ def test_rows_are_never_broadcast(wrong, message, steps):
     if not wrong.startswith("project"):
         with pytest.raises(ValueError, match=f"PlainOneRow: {message}"):
             eqx_rnn.RNN(PlainOneRow(cell))(X, **steps)
+    if wrong != "initialize_carry":  # the cell inside all wrappers is the one to change
+        dropout = eqx_rnn.RecurrentDropout(eqx_rnn.Zoneout(cell, 0.0), 0.1)
+        with pytest.raises(ValueError, match=f"OneRow: {message}"):
+            eqx_rnn.RNN(dropout)(X, **steps, key=jax.random.key(0))
     assert_close(eqx_rnn.RNN(OneRow(W, U))(X), eqx_rnn.RNN(Base(W, U))(X))

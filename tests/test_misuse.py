@@ -350,12 +350,12 @@ MISUSES = {
     "torch's state of a layer": (
         lambda: RNN(lstm())(X, initial_carry=(CARRY,)),
         "RNN: `initial_carry`",
-        "the only item",
+        "its only item",
     ),
     "torch's state of a bidirectional layer": (
         lambda: both(4, 4)(X, initial_carry=((CARRY, CARRY),)),
         "Bidirectional: `initial_carry`",
-        "the only item",
+        "its only item",
     ),
     "batch axes to flip": (
         lambda: eqx_rnn.flip_sequences(X, num_batch_dims=-1),

@@ -111,7 +111,7 @@ def test_gates_of_two_types_are_an_error():
         def project_hidden(self, carry):
             return (None, carry @ self.weight)
 
-    with pytest.raises(TypeError, match=r"one structure, .* got Gates\(drive=.* and \(None, "):
+    with pytest.raises(TypeError, match=r"same structure, .* got Gates\(drive=.* and \(None, "):
         eqx_rnn.RNN(Wrong(jnp.ones((3, 3)), jnp.ones(3)))(jnp.ones((2, 5, 3)))
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._checks.messages import describe, describe_tree
+from .._checks.messages import describe, describe_tree, has_field
 from .._dtypes import widest
 
 
@@ -19,7 +19,10 @@ def check_contract(
     outputs: PyTree[Any],
 ) -> None:
     """Checks the carry before a step, its gates, its new carry and its outputs."""
-    owner, batch = type(cell).__name__, inputs.shape[: len(inputs.shape) - cell.num_feature_dims]
+    batch = inputs.shape[: len(inputs.shape) - cell.num_feature_dims]
+    while has_field(cell, "cell"):  # wrappers keep the contract if the inner cell does
+        cell = cell.cell
+    owner = type(cell).__name__
     check_batch(owner, "the carry", carry, batch)
     for part, name in zip(gates, ("`project_input`", "`project_hidden`"), strict=False):
         check_batch(owner, f"the gates of {name}", part, batch)

@@ -13,11 +13,8 @@ if TYPE_CHECKING:
     from jax import ShapeDtypeStruct
     from jaxtyping import Array, PRNGKeyArray
 
-    from .layers import AbstractLayer
-
     ArrayLike = Array | np.ndarray | np.generic
     Arrays = Sequence[ArrayLike]
-    Layers = Sequence[AbstractLayer]
     SampleInput = ArrayLike | ShapeDtypeStruct
     Size = int  # of an axis: a symbolic dimension when a function is exported
 
@@ -48,5 +45,5 @@ if TYPE_CHECKING:
         def cell(self) -> _HasFirstCarry[Carry_co]: ...
 
 else:
-    ArrayLike = Arrays = Layers = SampleInput = Any
+    ArrayLike = Arrays = SampleInput = Any
     Size = int | Any

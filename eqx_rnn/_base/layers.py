@@ -1,7 +1,8 @@
 """The contract between layers and `Stacked`, which runs them one after another."""
 
 import abc
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import equinox as eqx
 from jaxtyping import PRNGKeyArray, PyTree
@@ -92,3 +93,9 @@ class AbstractLayer(eqx.Module):
 
         The outputs; with `return_carry`, the pair `(carry, outputs)`.
         """
+
+
+if TYPE_CHECKING:
+    Layers = Sequence[AbstractLayer]
+else:
+    Layers = Any  # `Stacked` checks each layer, with kinder errors

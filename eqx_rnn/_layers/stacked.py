@@ -8,7 +8,8 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._base.carries import check_parts
 from .._base.cells import RNNCellBase, inner_cells, part_of_key
-from .._base.hints import Layers, SampleInput
+from .._base.hints import SampleInput
+from .._base.layers import Layers
 from .._base.structs import output_struct
 from .._checks.arguments import check_options_of
 from .._checks.errors import part_of
