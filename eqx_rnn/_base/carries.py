@@ -96,8 +96,8 @@ def check_parts(
     advice = "Pass the carry that the last call returned, or build the tuple by hand."
     if is_plain and len(carry) == directions:
         advice = (
-            "This tuple has one per direction: pass a pair (forward, backward) for a `Bidirectional`; "
-            "`from_torch_state(..., bidirectional=True)` makes such pairs."
+            "This tuple has one per direction: pass a pair (forward, backward) for a "
+            "`Bidirectional`. `from_torch_state(..., bidirectional=True)` makes such pairs."
         )
     elif isinstance(carry, list):
         advice = "Make a tuple of the list."

@@ -31,8 +31,8 @@ def map_gates(function: Callable[[Any, Any], Any], first: PyTree, second: PyTree
     other_parts, other_tree = _children(second)
     if tree != other_tree:
         raise TypeError(
-            "`project_input` and `project_hidden` must return gates of the same structure, with `None` "
-            f"for a missing leaf, got {describe_tree(first)} and {describe_tree(second)}."
+            "`project_input` and `project_hidden` must return gates of the same structure, with "
+            f"`None` for a missing leaf, got {describe_tree(first)} and {describe_tree(second)}."
         )
     if jax.tree_util.treedef_is_leaf(tree):
         return function(first, second)
