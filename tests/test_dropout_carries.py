@@ -62,18 +62,18 @@ def struct(carry):
 def test_one_structure_in_training_and_at_inference(name):
     """Before and after the steps, so that pieces of both kinds follow each other."""
     model, xs = MODELS[name]
-    calm = eqx.nn.inference_mode(model)
+    inference = eqx.nn.inference_mode(model)
     trained, _ = model(xs[:, :2], key=KEY, return_carry=True)
-    inferred, _ = calm(xs[:, :2], return_carry=True)
+    inferred, _ = inference(xs[:, :2], return_carry=True)
     assert jax.tree.structure(struct(trained)) == jax.tree.structure(struct(inferred))
     assert struct(trained) == struct(inferred)
     if isinstance(model, RNN):
         fresh = model.cell.initialize_carry(KEY, xs[:, 0])
         assert struct(fresh) == struct(trained)
-        assert struct(calm.cell.initialize_carry(None, xs[:, 0])) == struct(trained)
+        assert struct(inference.cell.initialize_carry(None, xs[:, 0])) == struct(trained)
 
     # From training to inference: masks without effect, and kept.
-    carry, ys = calm(xs[:, 2:4], initial_carry=trained, return_carry=True)
+    carry, ys = inference(xs[:, 2:4], initial_carry=trained, return_carry=True)
     states = lambda carry: jax.tree.map(
         lambda node: node.carry if is_dropout(node) else node, carry, is_leaf=is_dropout
     )
@@ -83,7 +83,7 @@ def test_one_structure_in_training_and_at_inference(name):
         trained,
         is_leaf=is_dropout,
     )
-    expected, expected_ys = calm(xs[:, 2:4], initial_carry=unmasked, return_carry=True)
+    expected, expected_ys = inference(xs[:, 2:4], initial_carry=unmasked, return_carry=True)
     assert_close((states(carry), ys), (states(expected), expected_ys))
     for before, after in zip(*map(dropout_carries, (trained, carry)), strict=True):
         assert_close(before[1:], after[1:])
@@ -172,7 +172,7 @@ def test_rows_of_both_kinds():
 def test_control_flow_over_both_kinds():
     """`lax.cond` and `lax.scan` carry the same structure in both."""
     rnn = RNN(dropout(LSTM.cell()))
-    calm = eqx.nn.inference_mode(rnn)
+    inference = eqx.nn.inference_mode(rnn)
     run = lambda model: (
         lambda carry, x, key: model(x, initial_carry=carry, key=key, return_carry=True)
     )
@@ -181,17 +181,17 @@ def test_control_flow_over_both_kinds():
     def pieces(carry, flags):
         def body(carry, xs):
             flag, x, key = xs
-            return jax.lax.cond(flag, run(rnn), run(calm), carry, x, key)
+            return jax.lax.cond(flag, run(rnn), run(inference), carry, x, key)
 
         return jax.lax.scan(body, carry, (flags, XS.reshape(3, 3, 2, 3).swapaxes(0, 1), keys))
 
     keys = jax.random.split(KEY, 3)
-    start = calm.cell.initialize_carry(None, XS[:, 0])
+    start = inference.cell.initialize_carry(None, XS[:, 0])
     flags = np.array([False, True, False])
     final, ys = pieces(start, flags)
     carry = start
     for k, flag in enumerate(flags):
-        carry, y = run(rnn if flag else calm)(carry, XS[:, 2 * k : 2 * k + 2], keys[k])
+        carry, y = run(rnn if flag else inference)(carry, XS[:, 2 * k : 2 * k + 2], keys[k])
         np.testing.assert_allclose(ys[k], y, **EXACT)
     assert_close(final, carry)
 
@@ -227,12 +227,12 @@ def test_gradients_of_a_warm_up():
     cell = dropout(LSTM.cell())
 
     def loss(cell, by_hand):
-        calm = eqx.nn.inference_mode(cell)
-        carry, _ = RNN(calm)(XS[:, :2], return_carry=True)
+        inference = eqx.nn.inference_mode(cell)
+        carry, _ = RNN(inference)(XS[:, :2], return_carry=True)
         if by_hand:
-            carry = calm.initialize_carry(None, XS[:, 0])
+            carry = inference.initialize_carry(None, XS[:, 0])
             for t in range(2):
-                carry, _ = calm(carry, XS[:, t])
+                carry, _ = inference(carry, XS[:, t])
         return jnp.sum(jnp.sin(RNN(cell)(XS[:, 2:], initial_carry=carry, key=KEY)))
 
     ours, by_hand = (eqx.filter_jit(eqx.filter_grad(loss))(cell, flag) for flag in (False, True))

@@ -23,7 +23,7 @@ named = lambda case: case.name
 
 
 def own_outputs(case, carry):
-    """By hand: what a cell of the table returns is the first leaf of its carry, or its rate."""
+    """By hand: the first leaf of the carry, or its rate."""
     hidden = np.asarray(jax.tree.leaves(carry)[0])
     return np.tanh(hidden) if case.name.startswith("ctrnn-current") else hidden
 
@@ -128,8 +128,8 @@ def test_zoneout_in_training_around_every_cell(case):
     @eqx.filter_jit
     def steps(cell, old, x):
         inner = cell, Saying(cell, jax.jit), Saying(cell, jax.checkpoint)
-        training = [Zoneout(one, rates)(old, x, key=KEY) for one in inner]
-        return training, [Zoneout(one, 0)(old, x, key=KEY) for one in inner], cell(old, x)
+        training = [Zoneout(cell, rates)(old, x, key=KEY) for cell in inner]
+        return training, [Zoneout(cell, 0)(old, x, key=KEY) for cell in inner], cell(old, x)
 
     training, still, bare = steps(cell, old, x)
     expected = by_hand(case, cell, old, x, rate, KEY)
@@ -148,13 +148,13 @@ def test_zoneout_at_inference_around_every_cell(case):
     if isinstance(old, eqx_rnn.SLSTMCarry):
         normaliser = 1 + jnp.abs(old.memory.normaliser)
         old = old._replace(memory=old.memory._replace(normaliser=normaliser))
-    calm = lambda inner: Zoneout(inner, rate, inference=True)
-    step = eqx.filter_jit(lambda one, old, x: one(old, x))
-    new, (carry, outputs) = step(cell, old, x)[0], step(calm(cell), old, x)
+    mean = lambda inner: Zoneout(inner, rate, inference=True)
+    step = eqx.filter_jit(lambda cell, old, x: cell(old, x))
+    new, (carry, outputs) = step(cell, old, x)[0], step(mean(cell), old, x)
     first = lambda tree: np.asarray(jax.tree.leaves(tree)[0])
     np.testing.assert_allclose(first(carry), rate * first(old) + 0.7 * first(new), **EXACT)
     np.testing.assert_allclose(outputs, own_outputs(case, carry), **EXACT)
-    assert_close(step(calm(Saying(cell, eqx.filter_jit)), old, x), (carry, outputs))
+    assert_close(step(mean(Saying(cell, eqx.filter_jit)), old, x), (carry, outputs))
 
 
 TRANSFORMS = {
@@ -201,7 +201,7 @@ def result_or_error(function, *args):
 
 
 class TwoOutputs(eqx_rnn.FactoredCell):
-    """A carry of two leaves, and whatever outputs."""
+    """A carry of two leaves, and outputs of any kind."""
 
     make: object = eqx.field(static=True)  # from the old carry, the gates and the new carry
 

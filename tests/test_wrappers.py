@@ -74,7 +74,7 @@ def test_one_mask_a_sequence(inner):
 
 @all_inner
 def test_zoneout_keeps_old_units_anew_at_each_step(inner):
-    """Every unit is the old one or what the inner cell makes of it, each as often as it should."""
+    """Each unit is the old one or the new one of the inner cell, with the right frequencies."""
     case, batch = INNER[inner], 60
     cell = case.cell()
     xs, carry = case.inputs(batch, 6), case.carry(cell, batch)
@@ -91,7 +91,7 @@ def test_zoneout_keeps_old_units_anew_at_each_step(inner):
         assert not np.any(np.all(is_old[:, 1:] == is_old[:, :-1], (0, *range(2, is_old.ndim))))
     if len(kept) == 2:
         assert abs(np.corrcoef(*map(np.ravel, kept))[0, 1]) < 0.2
-    # The plain cell puts out a difference, which is its own business.
+    # The plain cell returns a difference, which does not follow from the new carry.
     expected = own_ys if inner == "plain" else jax.tree.leaves(states)[0]
     np.testing.assert_allclose(ys, expected, **EXACT)
 
@@ -124,17 +124,17 @@ def test_inference_is_the_expectation(wrap):
         return begun(carry, x, key=key)[1]
 
     draws = np.asarray(outputs(jax.random.split(KEY, 4000)))
-    calm = eqx.nn.inference_mode(cell)
-    carry = calm.initialize_carry(None, x)
+    inference = eqx.nn.inference_mode(cell)
+    carry = inference.initialize_carry(None, x)
     carry = carry._replace(carry=hidden) if isinstance(cell, RecurrentDropout) else hidden
     error = draws.std(0) / 4000**0.5
     assert np.all(error > 0)
-    assert np.all(np.abs(draws.mean(0) - calm(carry, x)[1]) < 5 * error)
+    assert np.all(np.abs(draws.mean(0) - inference(carry, x)[1]) < 5 * error)
 
 
 @all_inner
 def test_drop_connect_drops_the_same_weights_at_all_steps(inner):
-    """What is dropped at all steps and in the whole batch has no gradient at all."""
+    """A weight that is dropped at all steps and in the whole batch has a gradient of zero."""
     case = INNER[inner]
     rnn, xs = eqx_rnn.RNN(DropConnect(case.cell(), 0.4)), case.inputs(3, 6)
 
@@ -185,11 +185,11 @@ def test_inference_and_a_rate_of_zero_need_no_key(inner):
 
 def test_training_mode_again():
     rnn, xs = eqx_rnn.RNN(nested(LSTM.cell())), LSTM.inputs(3, 6)
-    calm = eqx.nn.inference_mode(rnn)
-    assert_close(calm(xs), calm(xs, key=KEY))
-    again = eqx.nn.inference_mode(calm, value=False)
+    inference = eqx.nn.inference_mode(rnn)
+    assert_close(inference(xs), inference(xs, key=KEY))
+    again = eqx.nn.inference_mode(inference, value=False)
     assert_close(again(xs, key=KEY), rnn(xs, key=KEY))
-    assert np.all(rnn(xs, key=KEY) != calm(xs))
+    assert np.all(rnn(xs, key=KEY) != inference(xs))
 
 
 @all_inner
@@ -223,7 +223,7 @@ def test_engine_equals_plain_scan(inner):
 
 @all_inner
 def test_pieces_keep_their_masks(inner):
-    """Without randomness in the step, later pieces need no key, and another changes nothing."""
+    """Without randomness in the step, later pieces need no key, and another key has no effect."""
     case = INNER[inner]
     cell = Residual(RecurrentDropout(case.cell(), 0.3, 0.4))
     rnn, xs = eqx_rnn.RNN(cell), case.inputs(3, 6)
@@ -277,7 +277,7 @@ def test_vmap_over_keys_and_both_directions():
 
 
 def test_rates_by_leaf():
-    """A leaf with rate 0 is left alone: it needs no mask."""
+    """A leaf with rate 0 stays as it is and needs no mask."""
     cell, xs = LSTM.cell(), LSTM.inputs(3, 6)
     rates = LSTMCarry(0.0, 0.5)
     carry = RecurrentDropout(cell, 0.0, rates).initialize_carry(KEY, xs[:, 0])
@@ -296,13 +296,13 @@ def test_rates_by_leaf():
 
 
 @pytest.mark.parametrize("rate", [0.3, np.float64(0.3), jnp.float32(0.3)], ids=str)
-@pytest.mark.parametrize("calm", [False, True], ids=["training", "inference"])
+@pytest.mark.parametrize("is_inference", [False, True], ids=["training", "inference"])
 @pytest.mark.parametrize("make", [eqx_rnn.LSTMCell, eqx_rnn.SLSTMCell])
-def test_rates_of_any_kind_keep_the_dtype(rate, calm, make):
-    """Also where they are wider than the state."""
+def test_rates_of_any_kind_keep_the_dtype(rate, is_inference, make):
+    """Including rates that are wider than the state."""
     cell = Zoneout(make(3, 4, dtype=jnp.bfloat16, key=KEY), rate)
     cell = DropConnect(RecurrentDropout(cell, rate, rate), rate)
-    rnn = eqx.nn.inference_mode(eqx_rnn.RNN(cell), value=calm)
+    rnn = eqx.nn.inference_mode(eqx_rnn.RNN(cell), value=is_inference)
     run = lambda x: rnn(x, key=KEY, return_carry=True)
     leaves = jax.tree.leaves(jax.eval_shape(run, jax.ShapeDtypeStruct((2, 5, 3), jnp.bfloat16)))
     assert {leaf.dtype for leaf in leaves} <= {jnp.dtype(bool), jnp.dtype(jnp.bfloat16)}
@@ -310,9 +310,9 @@ def test_rates_of_any_kind_keep_the_dtype(rate, calm, make):
 
 def test_rates_are_not_trained():
     """A number of JAX is a number; an array of rates is a leaf, and gets no gradient."""
-    each, one = jnp.array([0.2, 0.3, 0.4]), jnp.array(0.3)
-    cell = DropConnect(RecurrentDropout(Zoneout(LSTM.cell(), each), 0.1, each), one)
-    assert cell.rate == float(one)
+    each, number = jnp.array([0.2, 0.3, 0.4]), jnp.array(0.3)
+    cell = DropConnect(RecurrentDropout(Zoneout(LSTM.cell(), each), 0.1, each), number)
+    assert cell.rate == float(number)
     xs = LSTM.inputs(3, 5)
     for rnn in (eqx_rnn.RNN(cell), eqx.nn.inference_mode(eqx_rnn.RNN(cell))):
         loss = lambda rnn: jnp.sum(rnn(xs, key=KEY) ** 2)
@@ -357,8 +357,8 @@ def test_the_carry_is_learned(inner):
         return jnp.sum(jnp.sin(eqx_rnn.RNN(learned)(xs)))
 
     def loss_of_carry(initial):
-        many = jax.tree.map(lambda a: jnp.broadcast_to(a, (3, *a.shape)), initial)
-        return jnp.sum(jnp.sin(eqx_rnn.RNN(inside)(xs, initial_carry=many)))
+        batch = jax.tree.map(lambda a: jnp.broadcast_to(a, (3, *a.shape)), initial)
+        return jnp.sum(jnp.sin(eqx_rnn.RNN(inside)(xs, initial_carry=batch)))
 
     results = [jax.jit(jax.value_and_grad(f))(cell.initial) for f in (loss, loss_of_carry)]
     assert_close(*results)

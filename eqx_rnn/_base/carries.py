@@ -97,7 +97,7 @@ def check_parts(
     if is_plain and len(carry) == directions:
         advice = (
             "This tuple has one per direction: pass a pair (forward, backward) for a "
-            "`Bidirectional`; `from_torch_state(..., bidirectional=True)` makes such pairs."
+            "`Bidirectional`. `from_torch_state(..., bidirectional=True)` makes such pairs."
         )
     elif isinstance(carry, list):
         advice = "Make a tuple of the list."

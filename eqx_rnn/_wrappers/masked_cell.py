@@ -16,7 +16,9 @@ from .._base.cells import (
     is_factored,
     parts,
 )
+from .learned_carry import LearnedCarry
 from .rates import drop, split
+from .residual import Residual
 
 
 class DropoutMasks(NamedTuple):
@@ -83,16 +85,20 @@ class MaskedCell(AbstractStepWrapper, ComposedCell):
     def _after_inputs(self) -> RNNCellBase | None:
         """The cell that is left to run over all steps once their inputs are masked.
 
-        In a stack, each cell gets its own hidden masks. `None` if this cell has to be run step by
-        step.
+        The hidden masks move into stacks, where each cell gets its own. `None` if this cell has to
+        run step by step.
         """
-        if not jax.tree.leaves(self.masks.hidden):
-            return self.cell
-        if not isinstance(self.cell, SequentialCell):
-            return None
-        hidden = zip(self.cell.cells, self.masks.hidden, self.rates.hidden, strict=True)
-        cells = tuple(
-            MaskedCell(cell, DropoutMasks(None, masks), DropoutMasks(0.0, rates), whole_step=True)
-            for cell, masks, rates in hidden
-        )
-        return eqx.tree_at(lambda cell: cell.cells, self.cell, cells)
+        cell, masks, rates = self.cell, self.masks.hidden, self.rates.hidden
+        if not jax.tree.leaves(masks):
+            return cell
+        if isinstance(cell, LearnedCarry | Residual):
+            return eqx.tree_at(lambda c: c.cell, cell, _mask_carry(cell.cell, masks, rates))
+        if isinstance(cell, SequentialCell):
+            cells = map(_mask_carry, cell.cells, masks, rates)
+            return eqx.tree_at(lambda c: c.cells, cell, tuple(cells))
+        return None
+
+
+def _mask_carry(cell: RNNCellBase, masks: PyTree[Array], rates: PyTree[Any]) -> MaskedCell:
+    masks, rates = DropoutMasks(None, masks), DropoutMasks(0.0, rates)
+    return MaskedCell(cell, masks, rates, whole_step=True)
