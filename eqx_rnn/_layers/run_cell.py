@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
 from .._base.cells import ComposedCell, Results, RNNCellBase
 from .._scan import Steps, scan, select
@@ -14,7 +14,7 @@ def run_cell(
     """As `scan`, for all cells. `cell` has begun."""
 
     def run(
-        cell: RNNCellBase, carry: Any, inputs: Any, initial: Any, keys: PRNGKeyArray | None
+        cell: RNNCellBase, carry: Any, inputs: Any, initial: Any, keys: Array | None
     ) -> Results:
         if isinstance(cell, ComposedCell):
             results = cell.run_inside(run, carry, inputs, initial, keys)

@@ -87,7 +87,7 @@ class LearnedCarry(AbstractStepWrapper, ComposedCell):
         return parts(self.cell).update(carry, gates, key=key)
 
     def run_inside(
-        self, run: Run, carry: Any, inputs: Any, initial: Any, keys: PRNGKeyArray | None
+        self, run: Run, carry: Any, inputs: Any, initial: Any, keys: Array | None
     ) -> Results:
         return run(self.cell, carry, inputs, initial, keys)  # the carries hold what is learned
 

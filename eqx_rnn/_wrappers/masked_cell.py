@@ -67,7 +67,7 @@ class MaskedCell(AbstractStepWrapper, ComposedCell):
         return self.cell.read_out(carry)
 
     def run_inside(
-        self, run: Run, carry: Any, inputs: Any, initial: Any, keys: PRNGKeyArray | None
+        self, run: Run, carry: Any, inputs: Any, initial: Any, keys: Array | None
     ) -> Results | None:
         inner = None if is_factored(self) else self._after_inputs()
         if inner is None:

@@ -74,7 +74,7 @@ class Residual(AbstractStepWrapper, ComposedCell):
         return carry, outputs + gates.inputs
 
     def run_inside(
-        self, run: Run, carry: Any, inputs: Array, initial: Any, keys: PRNGKeyArray | None
+        self, run: Run, carry: Any, inputs: Array, initial: Any, keys: Array | None
     ) -> Results:
         final, (carries, outputs) = run(self.cell, carry, inputs, initial, keys)
         check_outputs(*jax.tree.map(_one_step, (outputs, inputs)))

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable
 
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, PyTree
 
 from .rnn_cell import RNNCellBase
 
@@ -26,7 +26,7 @@ class ComposedCell(RNNCellBase):
         carry: PyTree[Array],
         inputs: PyTree[Array],
         initial: PyTree[Array] | None,
-        keys: PRNGKeyArray | None,
+        keys: Array | None,
     ) -> Results | None:
         """The results of all steps, or `None` if this cell has to run step by step.
 

@@ -75,7 +75,7 @@ class SequentialCell(ComposedCell):
         return Begun(eqx.tree_at(lambda cell: cell.cells, self, cells), carries, finish)
 
     def run_inside(
-        self, run: Run, carry: Any, inputs: Any, initial: Any, keys: PRNGKeyArray | None
+        self, run: Run, carry: Any, inputs: Any, initial: Any, keys: Array | None
     ) -> Results:
         """See `ComposedCell.run_inside`."""
         finals, all_carries, outputs = [], [], inputs
