@@ -20,7 +20,7 @@ from .rates import drop, split
 
 
 class DropoutMasks(NamedTuple):
-    """The entries that `RecurrentDropout` keeps; `None` for an array of which it drops nothing."""
+    """The entries that `RecurrentDropout` keeps; `None` for an array without dropout."""
 
     inputs: PyTree[Bool[Array, "..."]]
     hidden: PyTree[Bool[Array, "..."]]
@@ -83,8 +83,8 @@ class MaskedCell(AbstractStepWrapper, ComposedCell):
     def _after_inputs(self) -> RNNCellBase | None:
         """The cell that is left to run over all steps once their inputs are masked.
 
-        In a stack, each cell gets its own hidden masks. `None` if this cell has to be run step by
-        step.
+        In a stack, each cell gets its own hidden masks. Returns `None` if this cell must run step
+        by step.
         """
         if not jax.tree.leaves(self.masks.hidden):
             return self.cell
