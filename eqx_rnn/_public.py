@@ -1,4 +1,4 @@
-"""What an object needs to be public."""
+"""Prepares the objects of the public interface."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +15,7 @@ def publish(namespace: Mapping[str, Any], home: str) -> None:
 
     - Their `__module__` becomes `home`, so that pickles can be read after a file has moved.
     - Constructors and methods of modules check their arguments.
-    - `jax.export` serializes functions with named tuples, such as carries, as arguments or results.
+    - `jax.export` can serialize functions that take or return named tuples, such as carries.
     """
     for name, value in namespace.items():
         if name.startswith("_") or not getattr(value, "__module__", "").startswith("eqx_rnn."):
@@ -24,5 +24,5 @@ def publish(namespace: Mapping[str, Any], home: str) -> None:
         if isinstance(value, type) and issubclass(value, eqx.Module):
             guard_class(value)
         elif isinstance(value, type) and hasattr(value, "_fields"):
-            with suppress(ValueError):  # raised if the process uses this name for another class
+            with suppress(ValueError):  # raised if another class is registered by this name
                 register_namedtuple_serialization(value, serialized_name=f"{home}.{name}")

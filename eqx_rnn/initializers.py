@@ -1,4 +1,4 @@
-"""Initialisers for cells, and the drawing of a cell's first carry."""
+"""Initialisers for cells, and the function that draws a cell's first carry."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,9 +27,9 @@ def chrono(max_steps: int) -> Initializer:
 
     **Arguments:**
 
-    - `max_steps`: the longest dependency to expect. In doubt, pass the length of the sequences.
+    - `max_steps`: the longest dependency to expect. If in doubt, pass the length of the sequences.
 
-    **Raises:** `ValueError` for less than 3 steps.
+    **Raises:** `ValueError` for fewer than 3 steps.
 
     **Source:** C. Tallec, Y. Ollivier, "Can recurrent neural networks warp time?", ICLR (2018).
     """
@@ -58,7 +58,7 @@ def draw_carry(
     """
     batch = sample_input.shape[: len(sample_input.shape) - cell.num_feature_dims]
     weights = jax.tree.leaves(eqx.filter(cell, eqx.is_inexact_array))
-    # A sample may be a float64 array of NumPy, where JAX has no float64.
+    # A sample may be a float64 NumPy array while float64 is disabled in JAX.
     dtype = widest(jax.dtypes.canonicalize_dtype(sample_input.dtype), *weights)
     keys = len(feature_shapes) * [None] if key is None else jr.split(key, len(feature_shapes))
     shapes = [(*batch, *shape) for shape in feature_shapes]

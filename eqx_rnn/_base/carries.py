@@ -71,7 +71,7 @@ def _advise(carry: Any, wanted: Any) -> str:
 
 
 def _plain_for(carry: Any, wanted: Any) -> Any:
-    """The first `NamedTuple` in `wanted` in whose place the carry has a plain tuple or list."""
+    """The first `NamedTuple` in `wanted` that is a plain tuple or list in the carry."""
     if not isinstance(carry, tuple | list) or not isinstance(wanted, tuple):
         return None
     if len(carry) != len(wanted):
@@ -87,12 +87,12 @@ def check_parts(
 ) -> tuple[Any, ...]:
     """`carry`, checked to be a tuple with one carry per part.
 
-    `directions` is the number of directions in all parts, if any part has two.
+    `directions` is the total number of directions of all parts, if any part has two.
     """
     is_plain = isinstance(carry, tuple) and not hasattr(carry, "_fields")
     if is_plain and len(carry) == number:
         return carry
-    came = f"a tuple of {len(carry)}" if is_plain else type(carry).__name__
+    found = f"a tuple of {len(carry)}" if is_plain else type(carry).__name__
     advice = "Pass the carry that the last call returned, or build the tuple by hand."
     if is_plain and len(carry) == directions:
         advice = (
@@ -109,7 +109,7 @@ def check_parts(
     raise fault(
         ValueError,
         owner,
-        f"`{name}` must be a {wanted}, one carry per {part}, got {came}. {advice}",
+        f"`{name}` must be a {wanted}, one carry per {part}, got {found}. {advice}",
     )
 
 
@@ -148,7 +148,7 @@ def check_order(
 
 
 def check_single(owner: str, cell: Any) -> None:
-    """Checks that a cell is a single cell, not an ensemble, which needs `vmap`."""
+    """Checks that a cell is not an ensemble of cells, which needs `vmap`."""
     for part in cell.cells if has_field(cell, "cells") else ():
         check_single(owner, part)
     if has_field(cell, "cell"):

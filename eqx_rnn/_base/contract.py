@@ -65,10 +65,10 @@ def check_new_carry(owner: str, carry: PyTree[Any], new_carry: PyTree[Any]) -> N
 
 
 def widen(carry: PyTree[Any], new_carry: PyTree[Any]) -> PyTree[Any]:
-    """The dtypes that a carry keeps: for each floating leaf, the wider one of the two.
+    """The dtypes that a carry keeps: for each floating leaf, the wider of its two dtypes.
 
-    A leaf whose kind has changed keeps the new dtype, and `check_new_carry` raises an error. Random
-    keys have a dtype of JAX, which NumPy does not know.
+    A leaf whose kind has changed gets the new dtype, so that `check_new_carry` raises an error.
+    Random keys have a JAX dtype, which NumPy does not know.
     """
 
     def of_leaf(old: Any, new: Any) -> Any:

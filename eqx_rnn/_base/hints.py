@@ -1,6 +1,6 @@
-"""Types for editors and type checkers, of arguments that `_checks` checks when the code runs.
+"""Types for editors and type checkers, for arguments that `_checks` checks at run time.
 
-At run time each is `Any`: the errors of `_checks` name the argument and say what to do.
+At run time each type is `Any`: the errors of `_checks` name the argument and give advice.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -11,7 +11,7 @@ from .hints import ArrayLike, SampleInput
 
 
 class AbstractLayer(eqx.Module):
-    """A layer maps whole sequences to sequences. Subclass it to write one for `Stacked`.
+    """The base class of layers, which map sequences to sequences. Subclass it for `Stacked`.
 
         class Dense(eqx_rnn.AbstractLayer):
             linear: eqx.nn.Linear
@@ -34,9 +34,10 @@ class AbstractLayer(eqx.Module):
         Stacked([RNN(cell), Dense(linear), RNN(other)])
 
     A layer keeps the batch axes and the time axis of its inputs, and the order of the steps.
-    `Stacked` sets the inputs and the outputs of such a layer to zero at skipped steps. So a layer
-    that maps each step by itself ignores `seq_lengths` and `mask`, as `Dense` does. A convolution
-    over time sees zeros as its padding. A layer that sums over time reads them from its arguments.
+    `Stacked` sets the inputs and the outputs of your layer to zero at skipped steps. So a layer
+    that maps each step by itself can ignore `seq_lengths` and `mask`, as `Dense` does. A
+    convolution over time sees zeros as its padding. A layer that sums over time reads
+    `seq_lengths` and `mask` from its arguments.
     """
 
     @property
@@ -98,4 +99,4 @@ class AbstractLayer(eqx.Module):
 if TYPE_CHECKING:
     Layers = Sequence[AbstractLayer]
 else:
-    Layers = Any  # `Stacked` checks each layer, with kinder errors
+    Layers = Any  # `Stacked` checks each layer, with clearer errors

@@ -1,4 +1,4 @@
-"""Parts of a carry that only have a meaning as a whole."""
+"""Parts of a carry whose arrays only have a meaning together."""
 
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -9,9 +9,9 @@ M = TypeVar("M")
 class Mixable(Protocol):
     """A part of a carry whose arrays only have a meaning together, such as an `SLSTMMemory`.
 
-    Any PyTree, for example a `NamedTuple`, becomes one by its method `mix`. `Zoneout` then draws
-    one mask for the whole part, and computes the mean at inference by `old.mix(new, rate)`. All
-    arrays of the part have the same shape.
+    Any PyTree with a method `mix`, for example a `NamedTuple`, is a `Mixable`. `Zoneout` draws one
+    mask for the whole part. At inference it computes the mean with `old.mix(new, rate)`. All arrays
+    of the part have the same shape.
     """
 
     def mix(self: M, other: M, share: Any) -> M:

@@ -1,4 +1,4 @@
-"""The widths of inputs and outputs, and whether parts fit on each other, before any input is seen.
+"""Widths of inputs and outputs, known before any input, and checks that parts fit together.
 
 Only the fields of this package's classes are read, because fields of users' classes may mean
 anything.
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from .._checks.messages import has_field, is_ours
 from .cells import output_struct
 
-# Spatial axes of any size, wide enough for a usual kernel. Nothing is computed on them.
+# A size of spatial axes that is large enough for a usual kernel. Nothing is computed on them.
 _SPACE = 32
 
 
@@ -34,7 +34,7 @@ def wrapped_cell(cell: Any) -> Any:
 
 
 def is_known(cell: Any) -> bool:
-    """Whether all these cells are of this package. A user's cell may embed its inputs first."""
+    """Whether this package defines all `first_cells`. A user's cell may embed its inputs first."""
     return all(is_ours(type(inner)) for inner in first_cells(cell))
 
 
@@ -81,10 +81,10 @@ def check_widths(
     outputs_of: Callable[[Any, Any], Any] = cell_outputs,
     first_cell: Callable[[Any], Any] = lambda cell: cell,
 ) -> list[jax.ShapeDtypeStruct | None]:
-    """Checks that each part can take in the outputs of the one before, where the widths are known.
+    """Checks that each part accepts the outputs of the part before it, if both widths are known.
 
     `first_cell` returns the cell of a part that reads its inputs, or `None` if it is unknown.
-    Spatial sizes do not count. Returns one step of the outputs of each part, where known.
+    Spatial sizes are ignored. Returns one step of the outputs of each part, or `None` if unknown.
     """
     outputs: list[jax.ShapeDtypeStruct | None] = []
     for k, part in enumerate(parts):
@@ -92,12 +92,12 @@ def check_widths(
         wanted = None if first is None else input_struct(first)
         below = outputs[-1] if outputs else None
         if below is not None and wanted is not None and below.ndim == wanted.ndim:
-            have, size = below.shape[-1], wanted.shape[-1]
-            if have != size and (is_known(first) or try_outputs(part, below, outputs_of) is None):
+            width, size = below.shape[-1], wanted.shape[-1]
+            if width != size and (is_known(first) or try_outputs(part, below, outputs_of) is None):
                 raise ValueError(
-                    f"{owner}: `{name}[{k}]` must take in {have} features, as many as "
+                    f"{owner}: `{name}[{k}]` must take in {width} features, as many as "
                     f"`{name}[{k - 1}]` returns, got input_size={size}. Build it with "
-                    f"`input_size={have}`."
+                    f"`input_size={width}`."
                 )
             wanted = below
         outputs.append(try_outputs(part, below if wanted is None else wanted, outputs_of))

@@ -19,8 +19,8 @@ def activate(
 
     Sigmoids and tanhs are applied in one pass before the split, because XLA's CPU backend does not
     vectorise an activation that reads a slice. The pass uses `sigmoid(x) = (1 + tanh(x / 2)) / 2`,
-    which holds up to rounding of values near 1. Other functions may depend on a whole gate, so they
-    are applied after the split.
+    which is exact up to the rounding of values near 1. Other functions may depend on a whole gate,
+    so they are applied after the split.
     """
     is_sigmoid = [is_function(function, jax.nn.sigmoid) for function in functions]
     is_tanh = [is_function(function, jnp.tanh) for function in functions]

@@ -11,7 +11,7 @@ from .base import Gate, GatedCell, GatedCellOptions, Hidden, HiddenCell, Part, V
 
 
 class AntisymmetricRNNGates(NamedTuple):
-    """Pre-activations of the gate, `None` without one, and of the candidate."""
+    """Pre-activations of the gate (`None` if not `gated`) and of the candidate."""
 
     z: Part
     n: Gate
@@ -27,20 +27,21 @@ class AntisymmetricRNNCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
         h' = h + epsilon z n                        gated=True
 
     where `sigmoid` stands for `gate_activation` and `tanh` for `activation`. The output is `h'`.
-    The rows of `weight_ih` and `bias` are z, n, or n alone. The eigenvalues of A have the real
+    The rows of `weight_ih` and `bias` are z, n, or only n. The eigenvalues of A have the real
     part -gamma for every W_hh.
 
     **Shapes:** inputs `(*batch, input_size)`; carry and outputs `(*batch, hidden_size)`.
 
-    **Rounding:** A step shrinks differences between two states only if `epsilon (w^2 + gamma^2) < 2
-    gamma`, where `w` is the largest frequency: the absolute eigenvalues of `W_hh - W_hh^T`, at
-    first up to 2. With the default options, which are the paper's, a step enlarges them slightly.
-    In float32, errors therefore grow to about 1e-5 within 10,000 steps and to 0.01 or more within
-    100,000, in any implementation. With `gamma=0.1` they stay at 1e-6.
+    **Rounding:** A step shrinks the difference between two states only if
+    `epsilon (w^2 + gamma^2) < 2 gamma`. Here `w` is the largest absolute eigenvalue of
+    `W_hh - W_hh^T`, at first up to 2. With the default options, which are the paper's, a step
+    enlarges the difference slightly. In float32, errors therefore grow to about 1e-5 within 10,000
+    steps and to 0.01 or more within 100,000, in any implementation. With `gamma=0.1` they stay at
+    1e-6.
 
     **Source:** B. Chang, M. Chen, E. Haber, E. H. Chi, "AntisymmetricRNN: a dynamical system view
-    on recurrent neural networks", ICLR, arXiv:1902.09689 (2019). Departures: W_hh is a whole
-    matrix, where its upper triangle would do, and starts orthogonal, not normal.
+    on recurrent neural networks", ICLR, arXiv:1902.09689 (2019). Departures: W_hh is a full
+    matrix, although its upper triangle would suffice, and starts orthogonal, not normal.
     """
 
     gated: bool = eqx.field(static=True)
@@ -62,10 +63,10 @@ class AntisymmetricRNNCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
     ):
         """**Arguments:** those of every cell, and
 
-        - `gated`: whether there is the gate z.
-        - `epsilon`: the step of Euler's method, positive, in the equation's unit of time.
-        - `gamma`: the diffusion, zero or positive, in 1 over that unit. With zero, the method is
-            unstable, the more so the larger `epsilon` is.
+        - `gated`: whether the cell has the gate z.
+        - `epsilon`: the step size of Euler's method, positive, in the equation's unit of time.
+        - `gamma`: the diffusion, zero or positive. Its unit is one over that unit of time. With
+            zero, the method is unstable, and more so for a larger `epsilon`.
         """
         draw = self._setup(input_size, hidden_size, options)
         ih, hh, b = draw.keys(3)

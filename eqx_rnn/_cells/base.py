@@ -1,13 +1,13 @@
-"""What the cells of this library share: options, sizes, the first carry and `repr`.
+"""The options, sizes, first carry and `repr` that the cells of this library share.
 
-The bases of a cell say what it is made of: its carry (`HiddenCell`, `MemoryCell`), its gates
+The base classes of a cell determine its carry (`HiddenCell`, `MemoryCell`), its gates
 (`GatedCell`), its features (`VectorCell`, `ConvCell`) and its contract (`FactoredCell`).
 
     class GRUCell(HiddenCell, GatedCell, VectorCell, FactoredCell): ...
 
 A class is either abstract or final, as Equinox recommends: every method is implemented once, and
 `__init__` belongs to the final class. There are two exceptions. The common options are fields of
-an abstract class. And `__pdoc__` replaces what Equinox prints for a module.
+an abstract class. And `__pdoc__` replaces the text that Equinox prints for a module.
 """
 
 import abc
@@ -29,7 +29,7 @@ from .draw import Draw
 from .show import document, show
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
-# In named tuples of gates, which have no `self`. A `Part` is `None` in one of two that are added.
+# Types in named tuples of gates, which have no `self`. One of two added `Part`s may be `None`.
 Gate = Float[Array, "*batch hidden_size"]
 Part = PyTree[Float[Array, "*batch features"]]
 
@@ -62,16 +62,16 @@ class AbstractCell(RNNCellBase):
     - `activation`: a function from an array to an array of the same shape. A module with
         parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
     - `weight_init`, `recurrent_weight_init`, `bias_init`: initialisers as in
-        `jax.nn.initializers`, for the matrices that multiply inputs, for those that multiply the
-        state, and for biases. Matrices are drawn per gate, so that for example each gate's
+        `jax.nn.initializers`, for the matrices that multiply inputs, the matrices that multiply
+        the state, and biases. Matrices are drawn per gate, so that for example each gate's
         recurrent matrix is orthogonal.
     - `carry_init`: an initialiser for the carry before the first step.
     - `dtype`: the dtype of the weights. `None` means JAX's default floating-point dtype.
     - `key`: a `jax.random.key` for the initial weights. It has no default.
 
     A subclass declares its arrays and its own options. Its `__init__` takes all others as
-    `**options`, passes them to `_setup`, and draws the arrays with the `Draw` that this returns.
-    Defaults that differ are keywords of the class: `class IndRNNCell(..., activation=relu)`.
+    `**options`, passes them to `_setup`, and draws the arrays with the `Draw` that it returns.
+    A class changes a default by a keyword: `class IndRNNCell(..., activation=relu)`.
     """
 
     input_size: int = eqx.field(static=True)
@@ -96,8 +96,8 @@ class AbstractCell(RNNCellBase):
         if "__init__" in vars(cls):
             fields = cls.__dataclass_fields__
             document(cls, AbstractCell)
-            # A module in the place of a function has leaves. In files of `tree_serialise_leaves`
-            # they follow the arrays of the cell, and fields of a base class would precede them.
+            # A module in place of a function has leaves. In files of `tree_serialise_leaves` they
+            # follow the arrays of the cell. Leaves of a base class's fields would precede them.
             abstract = [getattr(base, "__abstractvars__", ()) for base in cls.__mro__]
             for name in ("activation", "gate_activation", "carry_init"):
                 if any(name in names for names in abstract) and name not in fields:
@@ -130,7 +130,7 @@ class AbstractCell(RNNCellBase):
     @property
     @abc.abstractmethod
     def output_size(self) -> int:
-        """The number of features of the outputs: for images, of channels."""
+        """The number of features of the outputs; for images, the number of channels."""
 
     @abc.abstractmethod
     def _space(self, sample_input: Any) -> tuple[Any, ...]:
@@ -191,7 +191,7 @@ class VectorCell(AbstractCell):
 class GatedCell(AbstractCell, gate_activation=jax.nn.sigmoid):
     """A cell with gates. It has one more argument:
 
-    - `gate_activation`: the function of the gates, of the same kind as `activation`.
+    - `gate_activation`: the activation of the gates, a function like `activation`.
     """
 
     gate_activation: eqx.AbstractVar[Callable]

@@ -1,4 +1,4 @@
-"""What convolutional cells share: their options, and the space of their state."""
+"""The options of convolutional cells, and the spatial axes of their state."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,10 +32,10 @@ class ConvCell(GatedCell, num_spatial_dims=None, strides=1, padding="SAME", dila
     - `kernel_size`: the size of both kernels, one number per spatial axis. A single integer is the
         size along each of `num_spatial_dims` axes. Initialisers see the kernel of one gate,
         `(*kernel_size, input, output)`.
-    - `num_spatial_dims`: only needed with an integer `kernel_size`.
-    - `strides`, `dilation`: of the input convolution, an integer or one per spatial axis.
-    - `padding`: of the input convolution: `"SAME"`, `"VALID"` or one pair `(before, after)` per
-        spatial axis.
+    - `num_spatial_dims`: the number of spatial axes, only needed with an integer `kernel_size`.
+    - `strides`, `dilation`: those of the input convolution, an integer or one per spatial axis.
+    - `padding`: that of the input convolution: `"SAME"`, `"VALID"` or one pair `(before, after)`
+        per spatial axis.
     """
 
     kernel_size: tuple[int, ...] = eqx.field(static=True)

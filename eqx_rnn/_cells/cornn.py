@@ -23,8 +23,9 @@ class CoRNNCell(MemoryCell, VectorCell, FactoredCell):
         z' = z + dt (a - gamma y - epsilon z)                       velocity
         y' = y + dt z'                                              position
 
-    where `tanh` stands for `activation`. The output is `y'`. This is `y'' = tanh(...) - gamma y -
-    epsilon y'` in explicit steps of `dt`, except that the last line takes the new velocity.
+    where `tanh` stands for `activation`. The output is `y'`. These are explicit Euler steps of
+    `d^2y/dt^2 = tanh(...) - gamma y - epsilon dy/dt`, except that the last line uses the new
+    velocity.
 
     **Shapes:** inputs `(*batch, input_size)`; carry `CoRNNCarry(hidden, velocity)`, y and z, both
     `(*batch, hidden_size)`; outputs as `hidden`.
@@ -57,9 +58,9 @@ class CoRNNCell(MemoryCell, VectorCell, FactoredCell):
         """**Arguments:** those of every cell, and
 
         - `dt`: the time of one step, positive.
-        - `gamma`: the square of each oscillator's own angular frequency, positive, in 1 over the
-            square of the unit of `dt`.
-        - `epsilon`: the damping, zero or positive, in 1 over the unit of `dt`.
+        - `gamma`: the square of each oscillator's own angular frequency, positive. Its unit is
+            one over the square of the unit of `dt`.
+        - `epsilon`: the damping, zero or positive. Its unit is one over the unit of `dt`.
         """
         draw = self._setup(input_size, hidden_size, options)
         ih, hh, zh, b = draw.keys(4)

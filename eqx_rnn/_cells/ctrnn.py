@@ -22,7 +22,7 @@ class CTRNNCell(StateCell, VectorCell, FactoredCell):
 
     where `f` stands for `activation`. With `"rate"` the state holds the units' firing rates, and
     the output is `h'`: `tau dr/dt = -r + f(W_ih x + b + W_hh r)`. With `"current"` it holds their
-    currents, and the output, their rates, is `f(h')`: `tau dv/dt = -v + W_ih x + b + W_hh f(v)`.
+    currents, and the output is `f(h')`, their rates: `tau dv/dt = -v + W_ih x + b + W_hh f(v)`.
 
     **Shapes:** inputs `(*batch, input_size)`; carry and outputs `(*batch, hidden_size)`.
 
@@ -56,11 +56,11 @@ class CTRNNCell(StateCell, VectorCell, FactoredCell):
         """**Arguments:** those of every cell, and
 
         - `dt`: the time of one step, in the unit of `tau`.
-        - `tau`: the units' time constant, one number or one per unit, at least `dt`.
+        - `tau`: the time constant of the units, one number or one per unit, at least `dt`.
         - `train_tau`: whether the time constants are trained, one per unit, starting from `tau`.
-            Their logarithms are, so they stay positive, but not above `dt`. Otherwise they are
-            stored outside of arrays, so that no optimiser changes them.
-        - `state`: the meaning of the carry: the units' rates, or their currents.
+            The parameters are their logarithms, so the time constants stay positive, but they
+            may fall below `dt`. If false, they are not arrays, so no optimiser changes them.
+        - `state`: the meaning of the carry: the rates of the units, or their currents.
         """
         draw = self._setup(input_size, hidden_size, options)
         ih, hh, b = draw.keys(3)

@@ -1,4 +1,4 @@
-"""The drawing of a new cell's arrays."""
+"""Draws the arrays of a new cell."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ class Draw:
         self.bias = draw.bias(b, 4)
 
     A cell makes one key per array that it can have. If its options leave an array out, that key
-    stays unused, and the other arrays are the same.
+    stays unused, and the other arrays do not change.
 
     Gates are stacked in rows. Matrices are drawn per gate: initialisers see the shape of one gate,
-    `(*kernel_size, columns, rows)`, as `jax.nn.initializers` expects. So a fan-in is a fan-in, and
+    `(*kernel_size, columns, rows)`, as `jax.nn.initializers` expects. So the fan-in is correct, and
     an orthogonal initialiser makes each gate's matrix orthogonal.
     """
 
@@ -59,7 +59,7 @@ class Draw:
     ) -> Array | None:
         """`(gates * hidden_size,)`, or `None` if the cell has no biases.
 
-        `offsets` maps the index of a gate to a number or an initialiser, which is added.
+        `offsets` maps the index of a gate to a number or an initialiser, to add to the bias.
         """
         if not self.options["use_bias"]:
             return None
@@ -87,8 +87,8 @@ class Draw:
     def _array(self, key: PRNGKeyArray, init: Initializer, shape: tuple[int, ...]) -> Array:
         """Calls an initialiser in float32 or wider, then casts.
 
-        Some initialisers, such as `orthogonal`, have no half-precision form. And a rounded float32
-        number is the better sample.
+        Some initialisers, such as `orthogonal`, do not support half precision. For the others, a
+        rounded float32 number is a better sample.
         """
         array = init(key, shape, widest(self.dtype, jnp.float32))
         return check_drawn(init, shape, array).astype(self.dtype)

@@ -4,7 +4,7 @@ from .base import Gate, Part
 
 
 class GRUGates(NamedTuple):
-    """Pre-activations of both gates, and the candidate's parts, of the input and of the state."""
+    """Pre-activations of both gates, and the candidate's input part and hidden part."""
 
     r: Gate
     z: Gate

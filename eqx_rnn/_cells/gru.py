@@ -21,15 +21,15 @@ class GRUCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
 
     where `sigmoid` stands for `gate_activation` and `tanh` for `activation`. The output is `h'`.
     The rows of the weights are the gates r, z, n. `bias` holds b_r, b_z, b_n; `bias_n` is b_hn.
-    Names, shapes and order are those of `eqx.nn.GRUCell` and, except for its two further biases, of
-    `torch.nn.GRU`.
+    Names, shapes and order are those of `eqx.nn.GRUCell` and of `torch.nn.GRU`, which has two more
+    biases.
 
     **Shapes:** inputs `(*batch, input_size)`; carry and outputs `(*batch, hidden_size)`.
 
     **Source:** K. Cho et al., "Learning phrase representations using RNN encoder-decoder for
     statistical machine translation", EMNLP (2014), which has no biases, is `reset_after=False`.
-    Resetting after the product is the first version of that paper, arXiv:1406.1078v1, and the
-    form of cuDNN, torch, Flax and Keras. It computes all products of a step at once.
+    The first version of that paper, arXiv:1406.1078v1, resets after the product, as do cuDNN,
+    torch, Flax and Keras. This form computes all products of a step at once.
     """
 
     reset_after: bool = eqx.field(static=True)

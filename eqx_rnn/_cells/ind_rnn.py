@@ -23,7 +23,7 @@ class IndRNNCell(
     **Source:** S. Li, W. Li, C. Cook, C. Zhu, Y. Gao, "Independently recurrent neural network
     (IndRNN): building a longer and deeper RNN", CVPR (2018). Departure: for ReLU and `T` steps the
     paper keeps `|u|` below `2 ** (1 / T)`, so that gradients do not explode. This cell does not.
-    Clip `weight_hh` after an optimiser's step if you want that.
+    To do so, clip `weight_hh` after each step of the optimiser.
     """
 
     weight_ih: Float[Array, "{self.hidden_size} {self.input_size}"]
@@ -35,7 +35,7 @@ class IndRNNCell(
 
         - `recurrent_weight_init`: draws a vector. The default is uniform between 0 and 1, which is
             the limit of the paper's bound for long sequences. For few steps `T` pass
-            `jax.nn.initializers.uniform(2 ** (1 / T))`. Where only the last output counts, the
+            `jax.nn.initializers.uniform(2 ** (1 / T))`. If only the last output counts, the
             paper starts the last layer near 1.
         """
         draw = self._setup(input_size, hidden_size, options)

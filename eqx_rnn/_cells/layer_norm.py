@@ -1,4 +1,4 @@
-"""What cells with layer normalisation share: their options, and the norm."""
+"""The options of cells with layer normalisation, and the norm."""
 
 import equinox as eqx
 import jax.lax as lax
@@ -22,7 +22,7 @@ class LayerNormOptions(GatedCellOptions, total=False):
 class LayerNormCell(GatedCell, eps=1e-5, gain_init=jinit.ones):
     """A `GatedCell` with layer normalisation. It has two more arguments:
 
-    - `eps`: is added to a variance.
+    - `eps`: a number that is added to each variance.
     - `gain_init`: an initialiser for the gains.
     """
 

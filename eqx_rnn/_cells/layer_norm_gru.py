@@ -11,7 +11,7 @@ from .layer_norm import LayerNormCell, LayerNormOptions
 
 
 class LayerNormGRUGates(NamedTuple):
-    """The input's parts, normalised, and the hidden state's parts, which `update` normalises."""
+    """The input parts, normalised, and the hidden parts, which `update` normalises."""
 
     rz_x: Part
     n_x: Part
@@ -26,7 +26,7 @@ class LayerNormGRUCell(HiddenCell, LayerNormCell, VectorCell, FactoredCell):
         n = tanh(s_in LN(W_in x) + b_n + r (s_hn LN(W_hn h) + b_hn))            candidate
         h' = (1 - z) n + z h
 
-    where `LN(a) = (a - mean(a)) / sqrt(var(a) + eps)` over r and z together and over n alone,
+    where `LN(a) = (a - mean(a)) / sqrt(var(a) + eps)`, over r and z together and over n alone,
     `sigmoid` stands for `gate_activation` and `tanh` for `activation`. The output is `h'`. The rows
     of the weights, the gains s (`gain_ih`, `gain_hh`) and `bias` (b, b_n) are the gates r, z, n.
     `bias_n` is b_hn.
@@ -62,7 +62,7 @@ class LayerNormGRUCell(HiddenCell, LayerNormCell, VectorCell, FactoredCell):
         return LayerNormGRUGates(add_bias(rz, b_rz), add_bias(n, b_n), None, None)
 
     def project_hidden(self, carry: Hidden) -> LayerNormGRUGates:
-        # The norm is in `update`, so that the backward pass need not redo this product for it.
+        # The norm is in `update`, so the backward pass does not recompute this product for it.
         return LayerNormGRUGates(None, None, *self._split(project(self.weight_hh, carry)))
 
     def update(

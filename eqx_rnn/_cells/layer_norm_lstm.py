@@ -11,7 +11,7 @@ from .layer_norm import LayerNormCell, LayerNormOptions
 
 
 class LayerNormLSTMGates(NamedTuple):
-    """The input's part, normalised, and the hidden state's part, which `update` normalises."""
+    """The input part, normalised, and the hidden part, which `update` normalises."""
 
     x: Part
     h: Part
@@ -26,21 +26,21 @@ class LayerNormLSTMCell(MemoryCell, LayerNormCell, VectorCell, FactoredCell):
 
     where `LN(a) = (a - mean(a)) / sqrt(var(a) + eps)` over all four gates together, `sigmoid`
     stands for `gate_activation` and `tanh` for `activation`. The output is `h'`. The carry holds
-    `c'` without norm. The rows of the weights, the gains s_ih, s_hh (`gain_ih`, `gain_hh`) and the
-    bias b are the gates i, f, g, o. `gain_c` is s_c, `bias_c` is b_c.
+    `c'` before the norm. The rows of the weights, the gains s_ih, s_hh (`gain_ih`, `gain_hh`) and
+    the bias b are the gates i, f, g, o. `gain_c` is s_c, `bias_c` is b_c.
 
     **Shapes:** inputs `(*batch, input_size)`; carry `LSTMCarry(hidden, cell)`, both `(*batch,
     hidden_size)`; outputs as `hidden`.
 
-    **Rounding:** `LN(W_hh h)` divides by the spread of `W_hh h`, at first about a third. So a step
-    can enlarge differences between two states threefold, and errors grow for a while before they
-    shrink. In float32, with the initial weights, over 100,000 steps the median error of an output
-    is 1e-7 but the largest is 0.01 to 1, in any implementation. A smaller `gain_hh`, or float64,
+    **Rounding:** `LN(W_hh h)` divides by the standard deviation of `W_hh h`, at first about 1/3. So
+    a step can triple the difference between two states, and errors grow for a while before they
+    shrink. In float32, with the initial weights, the median error of an output over 100,000 steps
+    is 1e-7, but the largest is 0.01 to 1, in any implementation. A smaller `gain_hh`, or float64,
     prevents this.
 
     **Source:** J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer normalization", arXiv:1607.06450 (2016),
-    the supplementary material's LSTM. Departures: both norms' biases and the LSTM's own, which
-    the paper adds up, are one `bias`; and the forget gate's starts from 1 (from 0 there).
+    the supplementary material's LSTM. Departures: one `bias` replaces the sum of the
+    biases of both norms and of the LSTM; and the forget gate's bias starts at 1, not 0.
     """
 
     weight_ih: Float[Array, "4*{self.hidden_size} {self.input_size}"]
@@ -81,7 +81,7 @@ class LayerNormLSTMCell(MemoryCell, LayerNormCell, VectorCell, FactoredCell):
         return LayerNormLSTMGates(add_bias(gates, self.bias), None)
 
     def project_hidden(self, carry: LSTMCarry) -> LayerNormLSTMGates:
-        # The norm is in `update`, so that the backward pass need not redo this product for it.
+        # The norm is in `update`, so the backward pass does not recompute this product for it.
         return LayerNormLSTMGates(None, project(self.weight_hh, carry.hidden))
 
     def update(
@@ -91,6 +91,6 @@ class LayerNormLSTMCell(MemoryCell, LayerNormCell, VectorCell, FactoredCell):
         stacked = gates.x + self._normalize(gates.h, self.gain_hh)
         i, f, g, o = activate(stacked, sigmoid, sigmoid, tanh, sigmoid)
         cell = f * carry.cell + i * g
-        seen = self._normalize(cell, self.gain_c)
-        hidden = o * tanh(add_bias(seen, self.bias_c))
+        normalized = self._normalize(cell, self.gain_c)
+        hidden = o * tanh(add_bias(normalized, self.bias_c))
         return LSTMCarry(hidden, cell), hidden

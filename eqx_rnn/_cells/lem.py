@@ -41,8 +41,8 @@ class LEMCell(MemoryCell, GatedCell, VectorCell, FactoredCell):
     `(*batch, hidden_size)`; outputs as `hidden`.
 
     **Source:** T. K. Rusch, S. Mishra, N. B. Erichson, M. W. Mahoney, "Long expressive memory for
-    sequence modeling", ICLR, arXiv:2110.04744 (2022), whose two time steps are s and t here. The
-    rows of its authors' code are t, s, y, z, and t, s, z.
+    sequence modeling", ICLR, arXiv:2110.04744 (2022), whose two time steps are s and t here. In
+    its authors' code, the rows are t, s, y, z and t, s, z.
     """
 
     weight_ih: Float[Array, "4*{self.hidden_size} {self.input_size}"]
@@ -62,7 +62,7 @@ class LEMCell(MemoryCell, GatedCell, VectorCell, FactoredCell):
         """**Arguments:** those of every cell, and
 
         - `dt`: the longest time step that can be learned, positive, in units of the states' own
-            time constant, which is 1. The paper's bounds hold up to 1.
+            time constant, which is 1. The paper's bounds hold for `dt <= 1`.
         """
         draw = self._setup(input_size, hidden_size, options)
         ih, hh, zh, b = draw.keys(4)

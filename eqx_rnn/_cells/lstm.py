@@ -25,7 +25,7 @@ class LSTMCell(GatedCell, VectorCell, FactoredCell):
 
     where `sigmoid` stands for `gate_activation` and `tanh` for `activation`. The output is `h'`.
     The rows of the weights are the gates i, f, g, o. Names, shapes and order are those of
-    `eqx.nn.LSTMCell` and, except for its second bias, of `torch.nn.LSTM`.
+    `eqx.nn.LSTMCell` and of `torch.nn.LSTM`, which has a second bias.
 
     **Shapes:** inputs `(*batch, input_size)`; carry `LSTMCarry(hidden, cell)` with `hidden`
     `(*batch, proj_size or hidden_size)` and `cell` `(*batch, hidden_size)`; outputs as `hidden`.

@@ -10,7 +10,7 @@ from .base import Gate, GatedCell, GatedCellOptions, Hidden, HiddenCell, Part, V
 
 
 class MGUGates(NamedTuple):
-    """Pre-activations of the gate f, and the candidate's parts: of the input and of the state."""
+    """Pre-activation of the gate f, and the candidate's input part and hidden part."""
 
     f: Gate
     n_x: Part
@@ -31,10 +31,10 @@ class MGUCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
     **Shapes:** inputs `(*batch, input_size)`; carry and outputs `(*batch, hidden_size)`.
 
     **Source:** G.-B. Zhou, J. Wu, C.-L. Zhang, Z.-H. Zhou, "Minimal gated unit for recurrent neural
-    networks", International Journal of Automation and Computing 13 (2016). Departures, all of
-    them Flax's: the paper's `h' = (1 - f) h + f n` gives the gate the opposite sense, so a large
-    `f` keeps the state here and replaces it there. And the paper gates before the product, `W_hn
-    (f h)`, with one bias. `reset_gate=False` drops the gate from the candidate.
+    networks", International Journal of Automation and Computing 13 (2016). Departures, as in
+    Flax: a large `f` keeps the state, while the paper's `h' = (1 - f) h + f n` replaces it. And the
+    paper gates before the product, `W_hn (f h)`, with one bias. `reset_gate=False` drops the
+    gate from the candidate.
     """
 
     reset_gate: bool = eqx.field(static=True)

@@ -29,7 +29,7 @@ class MinimalRNNCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
 
     **Source:** M. Chen, "MinimalRNN: toward more interpretable and trainable recurrent neural
     networks", arXiv:1711.06788 (2017), where W_hh is U_h and W_zh is U_z. The paper leaves the
-    embedding open. This is the one of its experiments, a layer with a tanh.
+    embedding open. Its experiments use this one, a layer with a tanh.
     """
 
     weight_ih: Float[Array, "{self.hidden_size} {self.input_size}"]

@@ -39,8 +39,8 @@ class PeepholeLSTMCell(MemoryCell, GatedCell, VectorCell, FactoredCell):
 
     **Source:** F. A. Gers, J. Schmidhuber, "Recurrent nets that time and count", IJCNN (2000), in
     the form of A. Graves, J. Schmidhuber, "Framewise phoneme classification with bidirectional
-    LSTM and other neural network architectures", Neural Networks 18 (2005). Departures from the
-    first: it leaves out the last `tanh`, and cuts the gradient at the gates and peepholes.
+    LSTM and other neural network architectures", Neural Networks 18 (2005). Departures: the
+    first paper leaves out the last `tanh` and cuts the gradient at the gates and peepholes.
     """
 
     weight_ih: Float[Array, "4*{self.hidden_size} {self.input_size}"]

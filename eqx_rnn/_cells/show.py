@@ -11,8 +11,8 @@ from .._functions.function import is_function
 def document(cls: Any, root: type) -> None:
     """Completes the signature and the docstring of the `__init__` of a class, for `help`.
 
-    `**options: Unpack[Options]` becomes one parameter per option. Arguments that the bases up to
-    `root` document in a list are added to the docstring.
+    `**options: Unpack[Options]` becomes one parameter per option. The lists of arguments in
+    the docstrings of the base classes up to `root` are added to the docstring.
     """
     init = vars(cls)["__init__"]
     signature = inspect.signature(init)
@@ -34,7 +34,7 @@ def document(cls: Any, root: type) -> None:
 
 
 def show(cell: Any, defaults: dict[str, Any], **kwargs: Any) -> Any:
-    """What Equinox prints for a cell, such as `LSTMCell(3, 4, proj_size=2, weight_ih=f32[16,3])`.
+    """The `repr` of a cell, such as `LSTMCell(3, 4, proj_size=2, weight_ih=f32[16,3])`.
 
     The sizes come first, then options that differ from their defaults, then arrays.
     """
@@ -55,7 +55,7 @@ def show(cell: Any, defaults: dict[str, Any], **kwargs: Any) -> Any:
             break
         docs.append(wl.pdoc(options.pop(parameter.name), **kwargs))
     docs += wl.named_objs((options | arrays).items(), **kwargs)
-    # A line is broken only where the next item does not fit on it.
+    # Break a line only where the next item does not fit.
     docs = docs[:1] + [wl.TextDoc(",") + (wl.BreakDoc(" ") + doc).group() for doc in docs[1:]]
     name = wl.TextDoc(f"{type(cell).__name__}(")
     return (name + wl.ConcatDoc(*docs) + wl.TextDoc(")")).nest(kwargs["indent"])

@@ -14,7 +14,7 @@ from .slstm_state import SLSTMCarry, SLSTMGates, SLSTMMemory
 
 
 class SLSTMCell(MemoryCell, GatedCell, VectorCell, FactoredCell):
-    """sLSTM of the xLSTM family: an LSTM with exponential gates, normalised, in heads.
+    """sLSTM of the xLSTM family: an LSTM with exponential gates, a normaliser and heads.
 
         i = exp(W_ii x + b_i + W_hi h)              input gate
         f = sigmoid(W_if x + b_f + W_hf h)          forget gate, or exp(...)
@@ -25,18 +25,19 @@ class SLSTMCell(MemoryCell, GatedCell, VectorCell, FactoredCell):
         n' = exp(log f + m - m') n + exp(log i - m')
         h' = o c' / n'
 
-    where `sigmoid` of `o` stands for `gate_activation` and `tanh` for `activation`. The output is
+    where the `sigmoid` of o stands for `gate_activation` and `tanh` for `activation`. The output is
     `h'`. Where n = 0, as before the first step, the memory is empty, and m counts as -inf. The rows
     of `weight_ih` and `bias` are i, f, z, o. Head k has features `k * head_size` to `(k + 1) *
-    head_size` of h and of each gate, and a matrix `weight_hh[k]` from rows h to columns i, f, z, o.
+    head_size` of h and of each gate. The rows of its matrix `weight_hh[k]` are these features of h.
+    The columns are i, f, z, o.
 
     **Shapes:** inputs `(*batch, input_size)`; carry `SLSTMCarry(hidden, SLSTMMemory(cell,
     normaliser, stabiliser))`, h, c, n and m, each `(*batch, hidden_size)`; outputs as `hidden`.
 
     **Source:** M. Beck et al., "xLSTM: extended long short-term memory", NeurIPS,
     arXiv:2405.04517 (2024); the first step, which it leaves open, is that of its authors' code.
-    Departures: no convolution, norm and projections of the paper's block, and weights that start as
-    in `LSTMCell`.
+    Departures: the cell leaves out the convolution, norm and projections of the paper's block, and
+    its weights start as in `LSTMCell`.
     """
 
     weight_ih: Float[Array, "4*{self.hidden_size} {self.input_size}"]
@@ -57,19 +58,21 @@ class SLSTMCell(MemoryCell, GatedCell, VectorCell, FactoredCell):
     ):
         """**Arguments:** those of every cell, and
 
-        - `num_heads`: divides `hidden_size`. A head sees the `h` of others only in later layers.
-        - `forget_gate`: its activation. With `"exp"` old memories can outweigh later inputs.
+        - `num_heads`: the number of heads, a divisor of `hidden_size`. A head sees the `h` of other
+            heads only in later layers.
+        - `forget_gate`: the activation of the forget gate. With `"exp"`, old memories can outweigh
+            later inputs.
         - `forget_bias`: as for `LSTMCell`. `None` means 1 for a sigmoid, 0 for an exponential.
         """
         draw = self._setup(input_size, hidden_size, options, num_heads=num_heads)
         check_heads("SLSTMCell", num_heads, hidden_size)
         self.num_heads, self.forget_gate = num_heads, forget_gate
         ih, hh, b = draw.keys(3)
-        size, usual = self.head_size, float(forget_gate == "sigmoid")
+        size, default_bias = self.head_size, float(forget_gate == "sigmoid")
         heads = [draw.recurrent_weight(k, 4, size, size).T for k in jr.split(hh, num_heads)]
         self.weight_ih = draw.weight(ih, 4)
         self.weight_hh = jnp.stack(heads)
-        self.bias = draw.bias(b, 4, {1: usual if forget_bias is None else forget_bias})
+        self.bias = draw.bias(b, 4, {1: default_bias if forget_bias is None else forget_bias})
 
     @property
     def head_size(self) -> int:

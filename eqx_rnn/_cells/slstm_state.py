@@ -16,12 +16,12 @@ class SLSTMMemory(NamedTuple):
     stabiliser: Gate
 
     def weigh(self, log_f: Array, log_i: Array) -> tuple[Array, Array, Array]:
-        """The new stabiliser, and the stabilised factors of the memory and of what is added to it.
+        """The new stabiliser, and the stabilised factors of the memory and of the candidate.
 
-        Without the `where`, c' / n' of a first step with a small input gate is 0 / 0: then m' is
-        log f, and exp(log i - m') rounds to 0. With it, m' = log i, so n' = exp(0) = 1. In every
-        later step one of the two exponents is 0 again and no factor is negative: n' >= 1 if n >= 1,
-        and h' is o times a weighted mean of the candidates so far.
+        Without the `where`, a first step with a small input gate would compute c' / n' as 0 / 0:
+        m' would be log f, and exp(log i - m') would round to 0. With the `where`, m' = log i, so
+        n' = exp(0) = 1. In every later step, one of the two exponents is 0 and no factor is
+        negative. So n' >= 1 if n >= 1, and h' is o times a weighted mean of the candidates so far.
         """
         m = jnp.where(self.normaliser == 0, -jnp.inf, self.stabiliser)
         stabiliser = jnp.maximum(log_f + m, log_i)
@@ -29,7 +29,7 @@ class SLSTMMemory(NamedTuple):
 
     def mix(self, other: "SLSTMMemory", share: Any) -> "SLSTMMemory":
         """`share` of this memory and `1 - share` of the other, as if stored without stabiliser."""
-        # As a step with the forget gate `share` and the input gate `1 - share`, so n stays >= 1.
+        # A step with the forget gate `share` and the input gate `1 - share`, so n stays >= 1.
         log_f, log_i = (jnp.log(s).astype(self.cell.dtype) for s in (share, 1 - share))
         stabiliser, keep, take = self.weigh(log_f, log_i + other.stabiliser)
         cell = keep * self.cell + take * other.cell

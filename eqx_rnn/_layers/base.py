@@ -1,4 +1,4 @@
-"""What `RNN`, `Bidirectional` and `Stacked` know about themselves before they see any input."""
+"""The properties of `RNN`, `Bidirectional` and `Stacked` that are known before any input."""
 
 import abc
 from collections.abc import Callable
@@ -50,7 +50,7 @@ class CellLayer(AbstractLayer):
     @property
     @abc.abstractmethod
     def starts_at_end(self) -> bool:
-        """Whether the layer starts at the last step, so that it resets at an episode's last one."""
+        """Whether the layer starts at the last step, and so resets at an episode's last step."""
 
     @property
     @abc.abstractmethod
@@ -120,8 +120,8 @@ def run_layer(
 
     At skipped steps, the inputs and outputs of a user's layer are zero.
     """
-    is_own = not isinstance(layer, CellLayer)
-    if is_own:
+    is_custom = not isinstance(layer, CellLayer)
+    if is_custom:
         inputs = clear_padding(valid, inputs, axes)
     elif resets is not None and layer.starts_at_end:
         resets = backward_resets("Stacked", resets, valid, axes)
@@ -133,7 +133,7 @@ def run_layer(
             "returns `((), outputs)`."
         )
     carry, outputs = result
-    if is_own and valid is not None:
+    if is_custom and valid is not None:
         advice = "Lengths and masks are for that time axis."
         check_leading(f"Stacked: `{name}`", outputs, axes, advice)
         outputs = clear_padding(valid, outputs, axes)

@@ -34,14 +34,14 @@ MERGES: dict[str, Callable[[Array, Array], Array]] = {
 
 
 def as_merge(merge: str | Callable[[Any, Any], Any] | None) -> Any:
-    """`as_function` of a function; names and `None` stay as they are."""
+    """Applies `as_function` to a function. Names and `None` stay as they are."""
     if merge is None:
         return None
     return Name(merge) if isinstance(merge, str) else as_function(merge)
 
 
 class Bidirectional(CellLayer):
-    """Runs one `RNN` forward and another one backward over the same inputs, and merges them.
+    """Runs one `RNN` forward and another backward over the same inputs, and merges the outputs.
 
         y[t] = merge(forward[t], backward[t])
 
@@ -213,7 +213,7 @@ class Bidirectional(CellLayer):
         """`merged` of the valid steps, with zeros at the skipped ones.
 
         The function may have no derivative at the zeros of the padding, so the padding holds the
-        outputs of valid steps when it is called.
+        outputs of valid steps when `merge` is called.
         """
         inputs = as_array("Bidirectional", "inputs", inputs)
         axes = find_axes("Bidirectional", inputs, self.num_feature_dims, self.time_major)

@@ -1,4 +1,4 @@
-"""Checks that the layers of a stack, and the norms between them, fit on each other."""
+"""Checks that the layers of a stack, and the norms between them, fit together."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -28,10 +28,10 @@ def pad_sequences(
 
     **Arguments:**
 
-    - `sequences`: a list or tuple of JAX or NumPy arrays, each `(time, *features)` with a time axis
-        of its own length, including 0.
+    - `sequences`: a list or tuple of JAX or NumPy arrays, each `(time, *features)`. Their time
+        axes may differ in length, and the length may be 0.
     - `length`: the size of the padded time axis; that of the longest sequence if `None`. A function
-        under `jax.jit` compiles again for every new size, so batches of one size run faster.
+        under `jax.jit` compiles again for every new size, so pad all batches to one size.
     - `padding_value`: the number at the padded steps.
     - `time_major`: whether time comes first.
 
@@ -72,7 +72,7 @@ def pad_sequences(
         )
     dtype = jnp.result_type(*arrays)
     value = _padding(padding_value, dtype)
-    # NumPy, where it can: JAX would compile the padding anew for each length.
+    # Use NumPy where possible: JAX would compile the padding again for each length.
     xp: Any = jnp if any(isinstance(array, Tracer) for array in arrays) else np
 
     def pad(sequence: Any) -> Any:

@@ -10,7 +10,7 @@ from .valid_steps import Axes, Valid, check_steps
 
 
 def episode_ends(resets: Valid, valid: Valid | None) -> Valid:
-    """The last steps of episodes, from the first ones: each precedes a valid first step."""
+    """The last steps of episodes, from the first steps. Each precedes a valid first step."""
     if valid is None:
         valid = jnp.ones_like(resets)
     num_steps = resets.shape[0]
@@ -24,6 +24,6 @@ def episode_ends(resets: Valid, valid: Valid | None) -> Valid:
 def backward_resets(
     owner: str, resets: Any, valid: Valid | None, axes: Axes
 ) -> Bool[Array, "*batch_and_time"]:
-    """The `resets` of `RNN(reverse=True)`, the last steps of episodes, from the first steps."""
+    """The `resets` of `RNN(reverse=True)`: the last steps of episodes, from the first steps."""
     starts = check_steps(owner, "resets", resets, axes)
     return jnp.moveaxis(episode_ends(starts, valid), 0, axes.time_axis)

@@ -149,8 +149,8 @@ class RNN(CellLayer, Generic[C]):
         The outputs, with the batch and time axes of the inputs. With `return_carry`, the pair
         `(final carry, outputs)` or `(carries, outputs)`.
 
-        With `reverse`, the last (valid) step comes first. Outputs are in the order of processing
-        with the padding last or, with `keep_order`, in the order of the inputs.
+        With `reverse`, the cell starts at the last (valid) step. The outputs are in the order of
+        processing, with the padding last. With `keep_order`, they are in the order of the inputs.
 
         **Raises:** `ValueError` or `TypeError` for arguments of a wrong shape or kind;
         `eqx.EquinoxRuntimeError`, including under `jit`, for lengths outside `[0, time]`.
@@ -213,7 +213,7 @@ class RNN(CellLayer, Generic[C]):
         return self.keep_order or not self.reverse
 
     def explain(self, sample_input: Any) -> str:
-        """Says which engine runs the cell, and why if that is the plain scan, one step at a time.
+        """Says which engine runs the cell and, if it is the plain scan over single steps, why.
 
         The text has one line per cell that runs over time: several for a `SequentialCell`.
 

@@ -1,4 +1,4 @@
-"""Runs any cell over time, whether it is run step by step or by the cells inside it."""
+"""Runs any cell over time, either step by step or by running its inner cells."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from .._scan import Steps, scan, select
 def run_cell(
     cell: RNNCellBase, carry: Any, inputs: Array, initial: Any, steps: Steps, **options: Any
 ) -> Results:
-    """As `scan`, for all cells. `cell` has begun."""
+    """Like `scan`, but for any cell. `cell` has begun."""
 
     def run(
         cell: RNNCellBase, carry: Any, inputs: Any, initial: Any, keys: Array | None

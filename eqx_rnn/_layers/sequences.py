@@ -1,4 +1,4 @@
-"""Functions of sequences of different lengths in one array."""
+"""Functions for sequences of different lengths in one array."""
 
 from typing import Any
 
@@ -102,7 +102,7 @@ def last_valid(
     **Arguments:**
 
     - `outputs`: `(*batch, time, *features)`, or `(time, *batch, *features)` if `time_major`; or a
-        PyTree of them, each with features of its own.
+        PyTree of such arrays, each with its own features.
     - `seq_lengths`: integers in `[0, time]` of shape `(*batch)`.
     - `mask`: bool, `(*batch, time)`, or `(time, *batch)` if `time_major`; false at skipped steps.
         Exactly one of `seq_lengths` and `mask` is needed.

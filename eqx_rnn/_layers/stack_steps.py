@@ -10,7 +10,7 @@ from .base import CellLayer
 
 
 def stack_steps(stacked: Any, name: str) -> StackedCell:
-    """`Stacked.as_cell` of a stack, which errors call `name` if it is a layer of another one."""
+    """Implements `Stacked.as_cell`. Errors call a stack inside another stack `name`."""
     path = f"{name}." if name else ""
     instead = (
         "Step through the stack by calls with a time axis of length 1: `stacked(inputs[:, None], "
@@ -36,6 +36,6 @@ def stack_steps(stacked: Any, name: str) -> StackedCell:
             )
         cell = layer.as_step(f"{path}layers[{k}]")
         cells.append(Residual(cell) if stacked.residual and k > 0 else cell)
-    # The cells replace those of a stack of one: `eqx.nn.Shared` may have tied some of them, which
-    # the constructor refuses.
+    # `tree_at` puts the cells into a stack of one cell, because the constructor refuses cells that
+    # `eqx.nn.Shared` has tied.
     return eqx.tree_at(lambda cell: cell.cells, StackedCell(cells[:1]), tuple(cells))

@@ -36,9 +36,9 @@ class Stacked(CellLayer):
         h[k] = layers[k](dropout(norms[k - 1](h[k - 1]))) + h[k - 1]    residual=True
 
     for k = 1, 2, ...; the outputs are the last `h`. A layer is an `RNN`, a `Bidirectional`, a
-    `Stacked` or an `AbstractLayer` of your own, each of its own width. `as_cell` returns a cell
-    that steps through the stack; with norms between the layers, call the stack with a time axis of
-    length 1 and the last carry.
+    `Stacked` or an `AbstractLayer` of your own. Layers may have different widths. `as_cell` returns
+    a cell that steps through the stack. If there are norms between the layers, call the stack with
+    a time axis of length 1 and the last carry instead.
 
     **Source:** A. Graves, A.-R. Mohamed, G. Hinton, "Speech recognition with deep recurrent
     neural networks", ICASSP (2013), without its connections that skip layers. Dropout: W.
@@ -66,7 +66,7 @@ class Stacked(CellLayer):
         - `dropout`: the fraction of the entries to drop between layers, not after the last one.
             A call then needs a `key`, unless `eqx.nn.inference_mode` switched dropout off.
         - `residual`: whether each layer but the first adds its inputs to its outputs.
-        - `norms`: an `eqx.nn.LayerNorm` or `eqx.nn.RMSNorm` between each two layers, for the last
+        - `norms`: an `eqx.nn.LayerNorm` or `eqx.nn.RMSNorm` between each two layers, over the last
             axis of the outputs of the layer below.
         """
         check_stack(layers, dropout, residual, norms)
@@ -152,8 +152,8 @@ class Stacked(CellLayer):
     def as_cell(self) -> StackedCell:
         """The cell that computes one step of all layers, with the same weights.
 
-        Its carry has the structure of the stack's: a carry that a call returns continues step by
-        step.
+        Its carry has the structure of the stack's carry, so you can continue step by step from a
+        carry that a call returned.
 
             carry, outputs = stacked(inputs, return_carry=True)
             cell = stacked.as_cell()
@@ -195,7 +195,7 @@ class Stacked(CellLayer):
             own initial carry.
         - `resets`: true at the first step of an episode. A layer that runs backward resets after
             it has processed that step, so no layer sees across the bounds of an episode.
-        - `key`: a random key, needed if there is dropout; split into one per layer.
+        - `key`: a random key, needed if there is dropout. It is split into one key per layer.
 
         **Returns:**
 

@@ -20,7 +20,7 @@ class Axes(NamedTuple):
     """The position of the time axis, and the sizes of time and batch axes."""
 
     time_axis: int
-    num_steps: Any  # an integer, or a symbolic dimension of an export, as each of `batch`
+    num_steps: Any  # an integer, or a symbolic dimension in an export; so is each of `batch`
     batch: tuple[Any, ...]
 
     @property
@@ -139,7 +139,7 @@ def valid_steps(
 
 
 def fill_padding(valid: Valid | None, tree: PyTree[Array], axes: Axes) -> PyTree[Array]:
-    """The arrays of a tree, with the values of a valid step at each skipped one."""
+    """The arrays of a tree, with the values of a valid step at each skipped step."""
     if valid is None:
         return tree
     return _with_time_first(lambda steps: fill_skipped(valid, steps), tree, axes)

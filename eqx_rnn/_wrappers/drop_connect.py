@@ -18,7 +18,7 @@ from .rates import as_rates, check_rates, drop, fixed, is_zero, require_key
 
 
 class DropConnect(AbstractWrapper):
-    """Drops single recurrent weights, the same ones at all steps and in the whole batch.
+    """Drops individual recurrent weights, with one mask for all steps and the whole batch.
 
         M ~ Bernoulli(1 - rate) / (1 - rate)                      once per sequence
         h', y = cell(h, x)                                        with M W_hh in place of W_hh
@@ -28,7 +28,7 @@ class DropConnect(AbstractWrapper):
     the function that is differentiated: `cell, carry, finish = cell.begin(carry, key=key)`.
     `begin` returns the inner cell with the masked weights.
 
-    Around a `StackedCell`, each of its cells gets a mask of its own.
+    Around a `StackedCell`, each of its cells gets its own mask.
 
     **Shapes:** those of the inner cell.
 

@@ -35,7 +35,7 @@ class LearnedCarry(AbstractStepWrapper, ComposedCell):
 
     **Source:** M. L. Forcada, R. C. Carrasco, "Learning the initial state of a second-order
     recurrent neural network during regular-language inference", Neural Computation 7 (1995).
-    Departure: any cell; the gradient trains the carry and the weights together.
+    Departure: the cell may be any cell, and the gradient trains the carry and the weights together.
     """
 
     cell: RNNCellBase
@@ -48,7 +48,7 @@ class LearnedCarry(AbstractStepWrapper, ComposedCell):
 
         - `cell`: the inner cell.
         - `sample_input`: one time step of the inputs. Only its shape and dtype are read; its batch
-            axes do not matter. Not needed around a cell for vectors that has an `input_size`.
+            axes do not matter. A cell for vectors with an `input_size` does not need it.
         - `key`: a random key, for cells that draw their first carry.
         """
         if sample_input is None:
@@ -89,7 +89,7 @@ class LearnedCarry(AbstractStepWrapper, ComposedCell):
     def run_inside(
         self, run: Run, carry: Any, inputs: Any, initial: Any, keys: Array | None
     ) -> Results:
-        return run(self.cell, carry, inputs, initial, keys)  # the carries hold what is learned
+        return run(self.cell, carry, inputs, initial, keys)  # `carry` holds the learned arrays
 
     def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
         return self.cell.read_out(carry)
@@ -109,7 +109,7 @@ def _sample(cell: RNNCellBase) -> jax.ShapeDtypeStruct:
 
 
 def _start(learned: Array, own: Array) -> Array:
-    """The learned array, with the batch axes and at least the dtype of the inner cell's own."""
+    """The learned array, with the batch axes and at least the dtype of the inner cell's array."""
     if own.shape[own.ndim - learned.ndim :] != learned.shape:
         raise ValueError(
             "LearnedCarry: `inputs` must have the spatial axes of the `sample_input` that the "

@@ -22,7 +22,7 @@ from .residual import Residual
 
 
 class DropoutMasks(NamedTuple):
-    """The entries that `RecurrentDropout` keeps; `None` for an array of which it drops nothing."""
+    """The entries that `RecurrentDropout` keeps; `None` for an array without dropout."""
 
     inputs: PyTree[Bool[Array, "..."]]
     hidden: PyTree[Bool[Array, "..."]]

@@ -15,7 +15,7 @@ from .._kernels.tracers import Tracer
 
 
 def as_rates(rates: PyTree[Any]) -> PyTree[Any]:
-    """`rates` with Python numbers in place of single numbers of NumPy and JAX.
+    """`rates` with Python numbers in place of NumPy and JAX scalars.
 
     Python numbers are neither traced nor trained, and do not widen a dtype.
     """
@@ -36,10 +36,10 @@ def check_rates(owner: str, name: str, rates: PyTree[Any]) -> None:
         value = np.asarray(rate)
         real = np.issubdtype(value.dtype, np.integer) or jnp.issubdtype(value.dtype, jnp.floating)
         if not (real and np.all((value >= 0) & (value < 1))):
-            does = "kept" if owner == "Zoneout" else "dropped"
+            verb = "kept" if owner == "Zoneout" else "dropped"
             raise ValueError(
                 f"{owner}: `{name}` must be a fraction, 0 <= {name} < 1, got {rate!r:.60}. "
-                f"Pass the fraction of the entries that is {does}."
+                f"Pass the fraction of the entries that is {verb}."
             )
 
 
@@ -102,7 +102,7 @@ def split(key: PRNGKeyArray | None, num: int) -> Any:
 
 
 def drop(array: Array, mask: Bool[Array, "..."] | None, rate: Any) -> Array:
-    """Zeros where the mask is false; other entries are scaled up. No mask drops nothing."""
+    """Sets entries to zero where a mask is false and scales up the others, if there is a mask."""
     if mask is None:
         return array
     return jnp.where(mask, array / (1 - fixed(rate, array)), 0).astype(array.dtype)

@@ -45,11 +45,11 @@ class RecurrentDropout(AbstractWrapper):
     In training, `initialize_carry` draws the masks. They stay in the carry, so a sequence that is
     run in pieces keeps its masks. A reset changes the state only: the episodes of one call share
     the masks. The masks have the shapes of the inputs and the state, so around a convolutional cell
-    they drop single pixels.
+    they drop individual pixels.
 
-    A carry has the same structure in training and at inference, and each can continue the other.
-    Inference leaves the masks as they are. A carry that was made at inference has no masks yet:
-    training draws them from the key of `RNN` or of `begin`. A missing key is then an error.
+    A carry has the same structure in training and at inference, so either can continue from the
+    other. Inference leaves the masks as they are. A carry that was made at inference has no masks
+    yet: training draws them from the key of `RNN` or of `begin`, and a missing key is an error.
 
     **Shapes:** those of the inner cell. The carry is `DropoutCarry(carry, masks, pending)`.
 
@@ -62,7 +62,8 @@ class RecurrentDropout(AbstractWrapper):
     **Source:** Y. Gal, Z. Ghahramani, "A theoretically grounded application of dropout in
     recurrent neural networks", NeurIPS (2016), with one mask for all gates. Departures: a product
     inside `update`, such as that of `GRUCell(reset_after=False)`, sees the unmasked state. Around
-    a cell that is no `FactoredCell`, such as a `StackedCell`, the whole step sees the masked state.
+    a cell that is not a `FactoredCell`, such as a `StackedCell`, the whole step sees the masked
+    state.
     """
 
     cell: RNNCellBase
@@ -124,7 +125,7 @@ class RecurrentDropout(AbstractWrapper):
         input_key: PRNGKeyArray | None,
         hidden_key: PRNGKeyArray | None,
     ) -> DropoutMasks:
-        """Masks of the shapes of some inputs and a carry of the inner cell.
+        """Masks with the shapes of the inputs and of a carry of the inner cell.
 
         At inference nothing is drawn, and all entries are kept.
         """

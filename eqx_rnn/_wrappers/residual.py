@@ -31,8 +31,8 @@ class Residual(AbstractStepWrapper, ComposedCell):
         h', y~ = cell(h, x)
         y = y~ + x
 
-    `cell` may be any cell, including a `StackedCell`. `RNN` runs it over all steps as it would
-    run it alone, and then adds the inputs.
+    `cell` may be any cell, including a `StackedCell`. `RNN` runs it over all steps as if it
+    were alone, and then adds the inputs.
 
     The carry is that of the inner cell. The outputs do not follow from the carry alone, so
     `Zoneout` goes inside: `Residual(Zoneout(cell))`.

@@ -15,9 +15,9 @@ class StackedCell(SequentialCell):
     through the layers of a `Stacked` with the same weights, but without the dropout, norms and
     residual connections between them.
 
-    **Shapes:** the inputs are those of the first cell, the outputs those of the last one. The carry
-    is a tuple with one carry per cell. The input size of each cell is the output size of the cell
-    before it.
+    **Shapes:** the inputs are those of the first cell, and the outputs are those of the last cell.
+    The carry is a tuple with one carry per cell. The input size of each cell is the output size of
+    the cell before it.
 
     **Source:** A. Graves, A.-R. Mohamed, G. Hinton, "Speech recognition with deep recurrent
     neural networks", ICASSP (2013). Departure: only the first cell sees the inputs, and the output

@@ -20,7 +20,7 @@ from .rates import as_rates, check_rates, fixed, is_zero, require_key, split, sp
 
 
 class Zoneout(AbstractStepWrapper):
-    """Keeps the old values of some units of the state, other units at each step.
+    """Keeps the old values of random units of the state, drawn anew at each step.
 
         h~, y~ = cell(h, x)
         d ~ Bernoulli(rate)                                       anew at each step
@@ -31,8 +31,8 @@ class Zoneout(AbstractStepWrapper):
     an `SLSTMMemory`, gets one mask for all of its arrays. Its mean at inference is
     `old.mix(new, rate)`.
 
-    The outputs are `cell.read_out(h')`, those of the new carry. If `cell` does not define this
-    method, each output must be the same array object as one leaf of h~ or as an argument of the
+    The outputs are `cell.read_out(h')`, those of the new carry. If `cell` does not define
+    `read_out`, each output must be the same array object as one leaf of h~ or as an argument of the
     step, such as the old carry. Any other output is an error, because it could depend on h~.
     `jax.jit` or `jax.checkpoint` inside the step turns every output into a new array.
 

@@ -1,4 +1,4 @@
-"""The contract of cells that run over a sequence by running the cells inside them."""
+"""The contract of cells that run over a sequence by running their inner cells."""
 
 import abc
 from collections.abc import Callable
@@ -14,9 +14,9 @@ Run = Callable[..., Results]
 
 
 class ComposedCell(RNNCellBase):
-    """A cell that `RNN` does not run step by step: it runs the cells inside over all steps.
+    """A cell that runs its inner cells over all steps, so `RNN` does not run it step by step.
 
-    The cells inside are then as fast as alone.
+    The inner cells are then as fast as alone.
     """
 
     @abc.abstractmethod
@@ -32,9 +32,9 @@ class ComposedCell(RNNCellBase):
 
         **Arguments:**
 
-        - `run`: runs a cell inside, with arguments and results as here.
+        - `run`: runs an inner cell. Its results, and its arguments after the cell, are as here.
         - `carry`: the carry before the first step. The cell has begun.
         - `inputs`: the inputs of all steps. Time is the first axis.
-        - `initial`: the carry that a reset puts in place; `None` without resets.
+        - `initial`: the carry after a reset; `None` without resets.
         - `keys`: one random key per step, or `None`.
         """

@@ -29,7 +29,7 @@ class RNNCellBase(eqx.Module):
     have the same leading batch axes: any number of them, including zero.
 
     Implement `num_feature_dims`, `__call__` and `initialize_carry`. `begin` and `read_out` are
-    optional: the default of each is written here, and a cell that needs it replaces it once.
+    optional: both have a default, which a cell can override.
 
     If a step is a sum of an input part and a hidden part, subclass
     [`FactoredCell`][eqx_rnn.FactoredCell] instead, which `RNN` runs faster.
@@ -104,9 +104,9 @@ class RNNCellBase(eqx.Module):
             outputs == cell.read_out(carry)
 
         `Zoneout` changes the new carry and needs the outputs of the changed carry. Return `None`
-        for outputs that do not follow from the new carry alone, or in place of some of them:
-        `return {"hidden": carry.hidden, "attention": None}`. `Zoneout` leaves them as the step
-        returned them.
+        for outputs that do not follow from the new carry alone. If only a part of the outputs does
+        not, put `None` in its place: `return {"hidden": carry.hidden, "attention": None}`.
+        `Zoneout` leaves these outputs as the step returned them.
 
         The default raises `NotImplementedError`. Unlike a special value, an exception cannot be
         mistaken for outputs, and it names the cell even from inside several wrappers.

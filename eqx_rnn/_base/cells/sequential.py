@@ -22,8 +22,8 @@ class SequentialCell(ComposedCell):
         carry[k], x = cells[k](carry[k], x)        for k = 0, 1, ...
 
     The carry is a tuple with one carry per cell. The outputs are those of the last cell. `RNN` runs
-    each cell over all steps before the next one, so each is as fast as alone. A key is split into
-    one key per cell, by a step and by `RNN` alike. Implement `cells`; everything else is final.
+    each cell over all steps before the next one, so each is as fast as alone. A step and `RNN` both
+    split a key into one key per cell. Implement `cells`; everything else is final.
     """
 
     cells: eqx.AbstractVar[tuple[RNNCellBase, ...]]

@@ -13,7 +13,7 @@ from .rnn_cell import Begun, RNNCellBase
 
 
 class AbstractWrapper(RNNCellBase):
-    """A cell around one cell, with its features. Each wrapper writes all other methods itself."""
+    """A cell around one cell, with the same features. Subclasses write all other methods."""
 
     cell: eqx.AbstractVar[RNNCellBase]
 
@@ -63,7 +63,7 @@ class AbstractStepWrapper(AbstractWrapper):
 
 
 class Whole(eqx.Module):
-    """A cell without parts, for wrappers: its gates are the inputs, its update is the step."""
+    """A cell without parts, for wrappers: its gates are the inputs and its update is the step."""
 
     cell: RNNCellBase
 
@@ -109,7 +109,7 @@ def begin_inner(wrapper: AbstractWrapper, carry: PyTree[Array], key: PRNGKeyArra
 def step_begun(
     wrapper: AbstractWrapper, carry: PyTree, inputs: Any, key: PRNGKeyArray | None
 ) -> tuple[PyTree[Array], PyTree[Array]]:
-    """One step of a wrapper from which `begin` makes another cell."""
+    """One step of a wrapper whose `begin` returns another cell."""
     carry = check_step(type(wrapper).__name__, wrapper, carry, inputs, carry_struct)
     cell, carry, finish = wrapper.begin(carry)
     new_carry, outputs = cell(carry, inputs, key=key)
