@@ -1,4 +1,4 @@
-"""Each cell by itself: the tests run over the table of cases."""
+"""Tests of each cell by itself, over the table of cases."""
 
 import dataclasses
 import inspect
@@ -63,7 +63,7 @@ def test_jit_equals_eager(case):
 
 @few_cases
 def test_any_number_of_batch_axes(case):
-    """0, 1 and 3 batch axes, `vmap` and a loop agree."""
+    """Calls with 0, 1 and 3 batch axes, `vmap` and a loop agree."""
     cell = case.cell()
     carry, xs = case.carry(cell, 2, 1, 3), case.inputs(2, 1, 3)
     step = eqx.filter_jit(cell)
@@ -156,13 +156,13 @@ def test_serialisation_round_trip(case):
 
 @all_cases
 def test_only_arrays_are_leaves(case):
-    """And rates and the flag of inference mode, as in `eqx.nn.Dropout`."""
+    """Rates and the flag of inference mode are leaves, too, as in `eqx.nn.Dropout`."""
     cell = case.cell()
     arrays, others = eqx.partition(cell, eqx.is_array)
     assert all(eqx.is_inexact_array(leaf) for leaf in jax.tree.leaves(arrays))
     assert hasattr(cell, "inference") or not jax.tree.leaves(others)
     assert all(isinstance(leaf, float | bool) for leaf in jax.tree.leaves(others))
-    hash(jax.tree.structure(cell))  # and all else is hashable, so `jit` can compare it
+    hash(jax.tree.structure(cell))  # everything else is hashable, so `jit` can compare it
 
 
 @all_cases
@@ -188,8 +188,8 @@ def test_docstring_has_equations_shapes_and_source(case):
 
 
 def recurrent_matrices(cell):
-    """What `recurrent_weight_init` drew, gate by gate, outputs first."""
-    if isinstance(cell, eqx_rnn.SLSTMCell):  # a matrix a head, with the gates in its columns
+    """The matrices that `recurrent_weight_init` drew, gate by gate, outputs first."""
+    if isinstance(cell, eqx_rnn.SLSTMCell):  # one matrix per head, with the gates in its columns
         return [gate.T for head in cell.weight_hh for gate in np.split(np.asarray(head), 4, 1)]
     if cell.weight_hh.ndim == 1:  # a vector has nothing to be orthogonal to
         return []

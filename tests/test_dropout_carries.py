@@ -1,4 +1,4 @@
-"""Carries of `RecurrentDropout` that go from training to inference and back."""
+"""Carries of `RecurrentDropout` from training to inference and back."""
 
 import equinox as eqx
 import jax
@@ -62,18 +62,18 @@ def struct(carry):
 def test_one_structure_in_training_and_at_inference(name):
     """Before and after the steps, so that pieces of both kinds follow each other."""
     model, xs = MODELS[name]
-    calm = eqx.nn.inference_mode(model)
+    at_inference = eqx.nn.inference_mode(model)
     trained, _ = model(xs[:, :2], key=KEY, return_carry=True)
-    inferred, _ = calm(xs[:, :2], return_carry=True)
+    inferred, _ = at_inference(xs[:, :2], return_carry=True)
     assert jax.tree.structure(struct(trained)) == jax.tree.structure(struct(inferred))
     assert struct(trained) == struct(inferred)
     if isinstance(model, RNN):
         fresh = model.cell.initialize_carry(KEY, xs[:, 0])
         assert struct(fresh) == struct(trained)
-        assert struct(calm.cell.initialize_carry(None, xs[:, 0])) == struct(trained)
+        assert struct(at_inference.cell.initialize_carry(None, xs[:, 0])) == struct(trained)
 
-    # From training to inference: masks without effect, and kept.
-    carry, ys = calm(xs[:, 2:4], initial_carry=trained, return_carry=True)
+    # From training to inference: the masks have no effect, but the carry keeps them.
+    carry, ys = at_inference(xs[:, 2:4], initial_carry=trained, return_carry=True)
     states = lambda carry: jax.tree.map(
         lambda node: node.carry if is_dropout(node) else node, carry, is_leaf=is_dropout
     )
@@ -83,7 +83,7 @@ def test_one_structure_in_training_and_at_inference(name):
         trained,
         is_leaf=is_dropout,
     )
-    expected, expected_ys = calm(xs[:, 2:4], initial_carry=unmasked, return_carry=True)
+    expected, expected_ys = at_inference(xs[:, 2:4], initial_carry=unmasked, return_carry=True)
     assert_close((states(carry), ys), (states(expected), expected_ys))
     for before, after in zip(*map(dropout_carries, (trained, carry)), strict=True):
         assert_close(before[1:], after[1:])
@@ -110,7 +110,7 @@ def test_one_structure_in_training_and_at_inference(name):
 
 @pytest.mark.parametrize("case", INNER, ids=lambda case: case.name)
 def test_training_goes_on_with_the_masks_that_it_draws(case):
-    """In one piece, in two pieces, step by step, and after `begin`."""
+    """In one piece, in two pieces, step by step, and after `begin`, the masks are the same."""
     cell, xs = dropout(case.cell()), case.inputs(20, 6)
     rnn = RNN(cell)
     start, _ = eqx.nn.inference_mode(rnn)(xs[:, :2], return_carry=True)
@@ -136,7 +136,7 @@ def test_training_goes_on_with_the_masks_that_it_draws(case):
 
 
 def test_a_missing_key():
-    """An error where the masks are needed, also under `jit`; none where they are there."""
+    """A missing key is an error, also under `jit`, unless the carry already has masks."""
     rnn = RNN(dropout(LSTM.cell()))
     start, _ = eqx.nn.inference_mode(rnn)(XS, return_carry=True)
     text = "RecurrentDropout: `key` must be .*`carry` was made at inference and has no masks"
@@ -156,7 +156,7 @@ def test_a_missing_key():
 
 
 def test_rows_of_both_kinds():
-    """In one batch, as after a reset by hand; only the rows without masks get new ones."""
+    """In one batch, as after a reset by hand. Only the rows without masks get new masks."""
     cell = dropout(LSTM.cell())
     drawn = cell.initialize_carry(KEY, XS[:, 0])
     fresh = eqx.nn.inference_mode(cell).initialize_carry(None, XS[:, 0])
@@ -170,9 +170,9 @@ def test_rows_of_both_kinds():
 
 
 def test_control_flow_over_both_kinds():
-    """`lax.cond` and `lax.scan` carry the same structure in both."""
+    """`lax.cond` and `lax.scan` see the same structure in training and at inference."""
     rnn = RNN(dropout(LSTM.cell()))
-    calm = eqx.nn.inference_mode(rnn)
+    at_inference = eqx.nn.inference_mode(rnn)
     run = lambda model: (
         lambda carry, x, key: model(x, initial_carry=carry, key=key, return_carry=True)
     )
@@ -181,17 +181,17 @@ def test_control_flow_over_both_kinds():
     def pieces(carry, flags):
         def body(carry, xs):
             flag, x, key = xs
-            return jax.lax.cond(flag, run(rnn), run(calm), carry, x, key)
+            return jax.lax.cond(flag, run(rnn), run(at_inference), carry, x, key)
 
         return jax.lax.scan(body, carry, (flags, XS.reshape(3, 3, 2, 3).swapaxes(0, 1), keys))
 
     keys = jax.random.split(KEY, 3)
-    start = calm.cell.initialize_carry(None, XS[:, 0])
+    start = at_inference.cell.initialize_carry(None, XS[:, 0])
     flags = np.array([False, True, False])
     final, ys = pieces(start, flags)
     carry = start
     for k, flag in enumerate(flags):
-        carry, y = run(rnn if flag else calm)(carry, XS[:, 2 * k : 2 * k + 2], keys[k])
+        carry, y = run(rnn if flag else at_inference)(carry, XS[:, 2 * k : 2 * k + 2], keys[k])
         np.testing.assert_allclose(ys[k], y, **EXACT)
     assert_close(final, carry)
 
@@ -227,12 +227,12 @@ def test_gradients_of_a_warm_up():
     cell = dropout(LSTM.cell())
 
     def loss(cell, by_hand):
-        calm = eqx.nn.inference_mode(cell)
-        carry, _ = RNN(calm)(XS[:, :2], return_carry=True)
+        at_inference = eqx.nn.inference_mode(cell)
+        carry, _ = RNN(at_inference)(XS[:, :2], return_carry=True)
         if by_hand:
-            carry = calm.initialize_carry(None, XS[:, 0])
+            carry = at_inference.initialize_carry(None, XS[:, 0])
             for t in range(2):
-                carry, _ = calm(carry, XS[:, t])
+                carry, _ = at_inference(carry, XS[:, t])
         return jnp.sum(jnp.sin(RNN(cell)(XS[:, 2:], initial_carry=carry, key=KEY)))
 
     ours, by_hand = (eqx.filter_jit(eqx.filter_grad(loss))(cell, flag) for flag in (False, True))

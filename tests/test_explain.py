@@ -1,4 +1,4 @@
-"""`RNN.explain`, and the reasons for which a cell runs by the plain scan."""
+"""`RNN.explain`, and the reasons why the plain scan runs a cell."""
 
 import contextlib
 from typing import NamedTuple

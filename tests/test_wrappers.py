@@ -1,4 +1,4 @@
-"""Cells around cells, in training: the table of cases has them at inference."""
+"""Wrappers in training. The table of cases has them at inference."""
 
 import cases
 import equinox as eqx
@@ -33,7 +33,7 @@ all_inner = pytest.mark.parametrize("inner", INNER)
 
 
 def start(cell, case, *batch, seed=3):
-    """The first carry in training, its masks drawn, the rest random."""
+    """The first carry in training. Its masks are drawn, and its other leaves are random."""
     sample = jax.ShapeDtypeStruct((*batch, *case.features), float)
     carry = cell.initialize_carry(KEY, sample)
     is_float = lambda leaf: eqx.is_inexact_array(leaf)
@@ -43,7 +43,7 @@ def start(cell, case, *batch, seed=3):
 
 @all_inner
 def test_one_mask_a_sequence(inner):
-    """Against the oracle with the masks that the carry holds, with lengths and resets."""
+    """Compares with the oracle, given the masks in the carry, with lengths and resets."""
     case = INNER[inner]
     cell = RecurrentDropout(case.cell(), 0.4, 0.5)
     xs, carry = case.inputs(3, 6), start(cell, case, 3)
@@ -74,7 +74,7 @@ def test_one_mask_a_sequence(inner):
 
 @all_inner
 def test_zoneout_keeps_old_units_anew_at_each_step(inner):
-    """Every unit is the old one or what the inner cell makes of it, each as often as it should."""
+    """Each unit is the old or the new value of the inner cell, with the right frequency."""
     case, batch = INNER[inner], 60
     cell = case.cell()
     xs, carry = case.inputs(batch, 6), case.carry(cell, batch)
@@ -91,7 +91,7 @@ def test_zoneout_keeps_old_units_anew_at_each_step(inner):
         assert not np.any(np.all(is_old[:, 1:] == is_old[:, :-1], (0, *range(2, is_old.ndim))))
     if len(kept) == 2:
         assert abs(np.corrcoef(*map(np.ravel, kept))[0, 1]) < 0.2
-    # The plain cell puts out a difference, which is its own business.
+    # The plain cell returns a difference, so its outputs are not a leaf of its carry.
     expected = own_ys if inner == "plain" else jax.tree.leaves(states)[0]
     np.testing.assert_allclose(ys, expected, **EXACT)
 
@@ -124,17 +124,17 @@ def test_inference_is_the_expectation(wrap):
         return begun(carry, x, key=key)[1]
 
     draws = np.asarray(outputs(jax.random.split(KEY, 4000)))
-    calm = eqx.nn.inference_mode(cell)
-    carry = calm.initialize_carry(None, x)
+    at_inference = eqx.nn.inference_mode(cell)
+    carry = at_inference.initialize_carry(None, x)
     carry = carry._replace(carry=hidden) if isinstance(cell, RecurrentDropout) else hidden
     error = draws.std(0) / 4000**0.5
     assert np.all(error > 0)
-    assert np.all(np.abs(draws.mean(0) - calm(carry, x)[1]) < 5 * error)
+    assert np.all(np.abs(draws.mean(0) - at_inference(carry, x)[1]) < 5 * error)
 
 
 @all_inner
 def test_drop_connect_drops_the_same_weights_at_all_steps(inner):
-    """What is dropped at all steps and in the whole batch has no gradient at all."""
+    """Weights that are dropped at all steps and in the whole batch have no gradient."""
     case = INNER[inner]
     rnn, xs = eqx_rnn.RNN(DropConnect(case.cell(), 0.4)), case.inputs(3, 6)
 
@@ -162,7 +162,7 @@ def test_drop_connect_drops_the_same_weights_at_all_steps(inner):
 
 
 def nested(cell, key=KEY):
-    """Everything at once, the innermost first."""
+    """All wrappers at once, from the innermost to the outermost."""
     cell = RecurrentDropout(Zoneout(DropConnect(cell, 0.3), 0.2), 0.3, 0.4)
     sample = None if cell.num_feature_dims == 1 else jax.ShapeDtypeStruct((4, 2), float)
     if isinstance(cell.cell.cell.cell, PlainCell):
@@ -185,11 +185,11 @@ def test_inference_and_a_rate_of_zero_need_no_key(inner):
 
 def test_training_mode_again():
     rnn, xs = eqx_rnn.RNN(nested(LSTM.cell())), LSTM.inputs(3, 6)
-    calm = eqx.nn.inference_mode(rnn)
-    assert_close(calm(xs), calm(xs, key=KEY))
-    again = eqx.nn.inference_mode(calm, value=False)
+    at_inference = eqx.nn.inference_mode(rnn)
+    assert_close(at_inference(xs), at_inference(xs, key=KEY))
+    again = eqx.nn.inference_mode(at_inference, value=False)
     assert_close(again(xs, key=KEY), rnn(xs, key=KEY))
-    assert np.all(rnn(xs, key=KEY) != calm(xs))
+    assert np.all(rnn(xs, key=KEY) != at_inference(xs))
 
 
 @all_inner
@@ -223,7 +223,7 @@ def test_engine_equals_plain_scan(inner):
 
 @all_inner
 def test_pieces_keep_their_masks(inner):
-    """Without randomness in the step, later pieces need no key, and another changes nothing."""
+    """Without randomness in the step, later pieces need no key, and another key has no effect."""
     case = INNER[inner]
     cell = Residual(RecurrentDropout(case.cell(), 0.3, 0.4))
     rnn, xs = eqx_rnn.RNN(cell), case.inputs(3, 6)
@@ -257,7 +257,7 @@ def test_stepping_by_hand(inner):
 
 @pytest.mark.parametrize("options", [{}, {"reverse": True}, {"checkpoint": 2}, {"truncate": 2}])
 def test_jit_and_options_of_rnn(options):
-    """Each option finds the same masks; a reversed run is a run over reversed sequences."""
+    """All options use the same masks. A reversed run is a run over reversed sequences."""
     cell, xs = RecurrentDropout(LSTM.cell(), 0.3, 0.4), LSTM.inputs(3, 6)
     ys = eqx.filter_jit(eqx_rnn.RNN(cell, **options))(xs, seq_lengths=LENGTHS, key=KEY)
     flipped = eqx_rnn.flip_sequences(xs, LENGTHS) if "reverse" in options else xs
@@ -277,7 +277,7 @@ def test_vmap_over_keys_and_both_directions():
 
 
 def test_rates_by_leaf():
-    """A leaf with rate 0 is left alone: it needs no mask."""
+    """A leaf with rate 0 does not change, so it needs no mask."""
     cell, xs = LSTM.cell(), LSTM.inputs(3, 6)
     rates = LSTMCarry(0.0, 0.5)
     carry = RecurrentDropout(cell, 0.0, rates).initialize_carry(KEY, xs[:, 0])
@@ -296,23 +296,23 @@ def test_rates_by_leaf():
 
 
 @pytest.mark.parametrize("rate", [0.3, np.float64(0.3), jnp.float32(0.3)], ids=str)
-@pytest.mark.parametrize("calm", [False, True], ids=["training", "inference"])
+@pytest.mark.parametrize("is_inference", [False, True], ids=["training", "inference"])
 @pytest.mark.parametrize("make", [eqx_rnn.LSTMCell, eqx_rnn.SLSTMCell])
-def test_rates_of_any_kind_keep_the_dtype(rate, calm, make):
-    """Also where they are wider than the state."""
+def test_rates_of_any_kind_keep_the_dtype(rate, is_inference, make):
+    """Rates that are wider than the state do not widen it."""
     cell = Zoneout(make(3, 4, dtype=jnp.bfloat16, key=KEY), rate)
     cell = DropConnect(RecurrentDropout(cell, rate, rate), rate)
-    rnn = eqx.nn.inference_mode(eqx_rnn.RNN(cell), value=calm)
+    rnn = eqx.nn.inference_mode(eqx_rnn.RNN(cell), value=is_inference)
     run = lambda x: rnn(x, key=KEY, return_carry=True)
     leaves = jax.tree.leaves(jax.eval_shape(run, jax.ShapeDtypeStruct((2, 5, 3), jnp.bfloat16)))
     assert {leaf.dtype for leaf in leaves} <= {jnp.dtype(bool), jnp.dtype(jnp.bfloat16)}
 
 
 def test_rates_are_not_trained():
-    """A number of JAX is a number; an array of rates is a leaf, and gets no gradient."""
-    each, one = jnp.array([0.2, 0.3, 0.4]), jnp.array(0.3)
-    cell = DropConnect(RecurrentDropout(Zoneout(LSTM.cell(), each), 0.1, each), one)
-    assert cell.rate == float(one)
+    """A JAX scalar becomes a Python number. An array of rates is a leaf without gradient."""
+    per_unit, shared = jnp.array([0.2, 0.3, 0.4]), jnp.array(0.3)
+    cell = DropConnect(RecurrentDropout(Zoneout(LSTM.cell(), per_unit), 0.1, per_unit), shared)
+    assert cell.rate == float(shared)
     xs = LSTM.inputs(3, 5)
     for rnn in (eqx_rnn.RNN(cell), eqx.nn.inference_mode(eqx_rnn.RNN(cell))):
         loss = lambda rnn: jnp.sum(rnn(xs, key=KEY) ** 2)
@@ -344,7 +344,7 @@ def test_integers_are_left_alone():
 
 @all_inner
 def test_the_carry_is_learned(inner):
-    """It starts where the inner cell does, and its gradient is that of the first carry."""
+    """It starts at the carry of the inner cell. Its gradient is that of the first carry."""
     case = INNER[inner]
     inside, xs = case.cell(), case.inputs(3, 6)
     cell = LearnedCarry(inside, jax.ShapeDtypeStruct(case.features, float))
@@ -357,8 +357,8 @@ def test_the_carry_is_learned(inner):
         return jnp.sum(jnp.sin(eqx_rnn.RNN(learned)(xs)))
 
     def loss_of_carry(initial):
-        many = jax.tree.map(lambda a: jnp.broadcast_to(a, (3, *a.shape)), initial)
-        return jnp.sum(jnp.sin(eqx_rnn.RNN(inside)(xs, initial_carry=many)))
+        carries = jax.tree.map(lambda a: jnp.broadcast_to(a, (3, *a.shape)), initial)
+        return jnp.sum(jnp.sin(eqx_rnn.RNN(inside)(xs, initial_carry=carries)))
 
     results = [jax.jit(jax.value_and_grad(f))(cell.initial) for f in (loss, loss_of_carry)]
     assert_close(*results)
