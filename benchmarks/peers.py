@@ -190,9 +190,10 @@ def torch(name: str, shape: Shape, x: np.ndarray) -> TorchModel:
 
 
 def limit(gates: str, shape: Shape, x: np.ndarray) -> Model:
-    """The products of all steps at once, as if no step had to wait for the step before.
+    """The products of all steps at once, as if no step had to wait for the previous step.
 
-    A training step is the product, its transpose for the hidden state and that for the weights.
+    A training step is the product, its transpose in the hidden state, and its transpose in the
+    weights.
     """
     hidden = np.zeros(shape.outputs, np.float32)
     x = np.concatenate([x, hidden], axis=-1).reshape(-1, *shape.image, shape.input + shape.hidden)

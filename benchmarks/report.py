@@ -87,7 +87,7 @@ def speed(quantity: str, other: str | None = None) -> Pick:
 
 
 def share(key: str, ours: str, of: Callable[[Case], str | None]) -> Pick:
-    """Our compile time or temporary memory, divided by that of a peer."""
+    """Our compile time or temporary memory, divided by the value of a peer."""
 
     def pick(case: Case):
         name, mine = of(case), case.value(ours, key)

@@ -5,12 +5,13 @@
 
 For each cell and shape, this measures the time of a forward pass and of a training step, compile
 time and temporary memory. A training step computes the gradients of `sum(outputs ** 2)` with
-respect to the weights, in float32. All libraries run in one process, by turns. A ratio is the
-median over rounds of the time of a library divided by ours in the same round: above 1, we are
+respect to the weights, in float32. All libraries run in one process, in turns. A ratio is the
+median over rounds of the time of a library divided by our time in the same round. Above 1, we are
 faster. Random weights are drawn in the same way for every library. Each library gets its fastest
-layout: time first, except for Keras, which has batch first only. The Elman cell of Haiku has a
-ReLU, the other ones have a tanh. The row "products only" is the arithmetic of the matrix products
-alone, done as large products: the speed of the hardware if no step had to wait for the step before.
+layout: time first, except for Keras, which supports batch first only. Haiku's Elman cell has a
+ReLU, the others have a tanh. The row "products only" has only the arithmetic of the matrix
+products, done as large products. It shows the speed of the hardware if no step had to wait for the
+previous step.
 """
 
 import argparse

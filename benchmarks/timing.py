@@ -13,7 +13,7 @@ import numpy as np
 from peers import KERNEL, LIMIT, PEERS, Model, Shape, TorchModel
 
 SAMPLE_SECONDS = 0.05  # a sample is one call, or as many calls as fill this time
-PAUSE_SECONDS = 0.02  # before a sample: idle threads of the last one may still be spinning
+PAUSE_SECONDS = 0.02  # before a sample, because threads of the last one may still spin
 
 
 class Program(NamedTuple):

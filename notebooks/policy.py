@@ -40,7 +40,7 @@ def enter(longest: int, *, key: Array) -> Corridor:
 
 
 def observe(world: Corridor) -> Array:
-    """The observation, (agents, 3): the sign (at the entrance), is this the entrance, the end?"""
+    """The observation, (agents, 3): the sign at the entrance, is it the entrance, is it the end."""
     at_start, at_end = world.position == 0, world.position == world.length
     return jnp.stack([world.sign * at_start, at_start, at_end], -1).astype(jnp.float32)
 

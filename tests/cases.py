@@ -28,7 +28,7 @@ class Case:
     call: tuple = ()  # the class of the cell, with its arguments by position and by name
 
     def cell(self, dtype: Any = FLOAT, seed: int = 0) -> Any:
-        """The cell with random distinct weights, biases too."""
+        """The cell with random distinct weights, including biases."""
         shapes = eqx.filter_eval_shape(self.make, dtype=dtype, key=jr.key(0))
         return random_like(shapes, seed, scale=0.5)
 
@@ -42,7 +42,7 @@ class Case:
 
 
 def weights(cell: Any) -> types.SimpleNamespace:
-    """The fields of a cell, and of one in it: arrays as NumPy ones, an absent bias as 0."""
+    """The fields of a cell and of its inner cell, as NumPy arrays. An absent bias is 0."""
     fields = {}
     for field in dataclasses.fields(cell):
         value = getattr(cell, field.name)
@@ -199,7 +199,7 @@ CELLS = [
     ),
 ]
 
-# What wrappers are tried around, as wide as its inputs so that these can be added to the outputs.
+# The inner cells of wrappers. They are as wide as their inputs, which a wrapper may add to outputs.
 INNER = [
     row("lstm", oracles.lstm, eqx_rnn.LSTMCell, 3, 3),
     row("gru", oracles.gru, eqx_rnn.GRUCell, 3, 3),
@@ -214,7 +214,7 @@ def zoneout(cell, **_):
     return eqx_rnn.Zoneout(cell, rate, inference=True)
 
 
-# At inference; what they draw in training is tested in `test_wrappers.py`.
+# Wrappers at inference. `test_wrappers.py` tests their random draws in training.
 WRAPPERS = {
     "zoneout": (zoneout, oracles_wrappers.zoneout),
     "dropout": (

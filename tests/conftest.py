@@ -11,9 +11,9 @@ if "JAX_ENABLE_X64" not in os.environ:
     jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 8)  # for the tests of several devices
 
-# Most of the time of the suite goes into compiling small programs that run once. Without
-# optimisation, with the older emitters of fused loops and with one LLVM module per program, a third
-# of that time remains.
+# The suite spends most of its time compiling small programs that run once. These flags switch off
+# optimisation, and select older emitters of fused loops and one LLVM module per program. A third of
+# the compile time remains.
 XLA_FLAGS = {
     "xla_backend_optimization_level": "0",
     "xla_cpu_use_fusion_emitters": "false",
@@ -22,7 +22,7 @@ XLA_FLAGS = {
 
 
 def known(flags):
-    """The flags that this jaxlib has: XLA ends the process at an unknown flag."""
+    """The flags that this jaxlib has. XLA ends the process at an unknown flag."""
     for path in pathlib.Path(jaxlib.__file__).parent.glob("*jax_common*"):
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
             return [flag for flag in flags if text.find(f"\0{flag}\0".encode()) >= 0]

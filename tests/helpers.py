@@ -1,4 +1,4 @@
-"""Random trees, and whether two of them are equal to rounding."""
+"""Random trees, and comparison of trees up to rounding."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ EXACT = dict(rtol=ROUNDING, atol=ROUNDING)
 
 
 def random_like(tree: Any, seed: int, scale: float = 1.0) -> Any:
-    """Random distinct arrays of a tree's shapes and dtypes; drawn in NumPy: nothing compiles.
+    """Random distinct arrays with the shapes and dtypes of a tree. NumPy draws: no compilation.
 
-    What has no shape (rates, flags) stays as it is.
+    Leaves without a shape (rates, flags) stay as they are.
     """
     rng = np.random.default_rng(seed)
     draw = lambda s: jnp.asarray((scale * rng.standard_normal(s.shape)).astype(s.dtype))
@@ -23,14 +23,14 @@ def random_like(tree: Any, seed: int, scale: float = 1.0) -> Any:
 
 
 def random_cell(cell_type: Any, *sizes: int, seed: int, **options: Any) -> Any:
-    """A cell whose weights, biases too, are random and distinct."""
+    """A cell with random distinct weights, including biases."""
     options = {"dtype": FLOAT, "key": jax.random.key(0)} | options
     shapes = eqx.filter_eval_shape(lambda: cell_type(*sizes, **options))
     return random_like(shapes, seed, scale=0.5)
 
 
 def assert_close(a: Any, b: Any, **tolerance: float) -> None:
-    """Trees of one structure, with equal leaves."""
+    """Asserts that two trees have the same structure, and equal leaves up to rounding."""
     assert jax.tree.structure(a) == jax.tree.structure(b)
     check = lambda x, y: np.testing.assert_allclose(x, y, **(EXACT | tolerance))
     jax.tree.map(check, a, b)

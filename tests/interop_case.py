@@ -1,7 +1,7 @@
 """Layers of other frameworks: the shapes of their weights, how we read them and write them back.
 
-Weights, inputs and states are drawn here, from a stream of numbers that never changes, so that
-`interop.npz` needs to hold only what the frameworks made of them.
+This file draws weights, inputs and states from a stream of numbers that never changes. So
+`interop.npz` holds only the results of the frameworks.
 """
 
 import dataclasses
@@ -20,17 +20,19 @@ Tree = Any
 
 
 def draw(shapes: Tree, seed: int) -> Tree:
-    """Random arrays, one a shape: each tuple of integers in a tree of lists and dicts."""
-    stream = np.random.RandomState(seed)  # frozen for ever, which `default_rng`'s stream is not
+    """Random arrays, one per shape: each tuple of integers in a tree of lists and dicts."""
+    stream = np.random.RandomState(seed)  # it never changes, unlike the stream of `default_rng`
     is_shape = lambda node: isinstance(node, tuple) and all(isinstance(n, int) for n in node)
     return jax.tree.map(lambda s: 0.7 * stream.standard_normal(s), shapes, is_leaf=is_shape)
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """`read` makes a module of ours from weights, `write` goes back. `merge` puts the sum of each
-    two biases that we keep as one where `write` puts it. `run(module, inputs, state)` gives
-    outputs and final states, as the framework arranges them.
+    """One layer of another framework.
+
+    - `read`: makes a module of ours from weights; `write` goes back.
+    - `merge`: where we keep two biases as one, puts their sum in the place where `write` puts it.
+    - `run(module, inputs, state)`: returns outputs and final states in the framework's layout.
     """
 
     framework: str
@@ -52,7 +54,7 @@ class Case:
 
 
 def differentiate(run: Callable[..., tuple[Any, Tree]], arguments: Tree) -> list[Any]:
-    """Leaves of `run(*arguments)`, and the gradients of a randomly weighted sum of them."""
+    """The leaves of `run(*arguments)`, and the gradients of a randomly weighted sum of them."""
 
     def loss(arguments):
         results = run(*arguments)
@@ -64,7 +66,7 @@ def differentiate(run: Callable[..., tuple[Any, Tree]], arguments: Tree) -> list
 
 
 def onto_first(weights: Tree, first: str, second: str, rows: int | None = None) -> Tree:
-    """The sum of two biases (of their first `rows`) in the place of the first one."""
+    """Puts the sum of two biases (of their first `rows`) in the place of the first bias."""
     merged = dict(weights)
     head, tail = weights[second][:rows], weights[second][head_end(weights[second], rows) :]
     merged[first] = np.concatenate([weights[first][:rows] + head, weights[first][len(head) :]])

@@ -1,5 +1,7 @@
-"""Cores of Haiku; cells of Flax, whose numbers are compared in test_against_flax.py, and those of
-nnx in test_interop_live.py."""
+"""Cores of Haiku and cells of Flax.
+
+`test_against_flax.py` compares the numbers of linen cells, `test_interop_live.py` those of nnx.
+"""
 
 import functools
 
@@ -79,7 +81,7 @@ def flax_case(kind, shapes, *, suffix="", merge=None, options=None, **writing):
 
 
 def dense(inputs, hidden, bias):
-    """Shapes of dense layers on the inputs and on the hidden state; which of them have a bias."""
+    """The shapes of dense layers on the inputs and the hidden state. `bias` says which have one."""
     shapes = {name: {"kernel": (INPUT, HIDDEN)} for name in inputs}
     shapes |= {name: {"kernel": (HIDDEN, HIDDEN)} for name in hidden}
     return {

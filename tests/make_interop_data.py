@@ -1,11 +1,11 @@
-"""Makes `data/interop.npz`: what other frameworks make of the weights in `interop_cases.py`.
+"""Makes `data/interop.npz`: results of other frameworks for the weights in `interop_cases.py`.
 
     python tests/make_interop_data.py [--out FILE] [FRAMEWORK ...]
 
-For each case one vector: outputs, final states, and (but for ONNX, which has none) the gradients
-of a randomly weighted sum of them by weights, inputs and first states. All in float64, but for
-onnxruntime, whose recurrent operators know float32 only. And for each activation that Keras and
-ONNX name, its values at a few points.
+The file has one vector per case. It holds the outputs, the final states, and the gradients of a
+randomly weighted sum of them with respect to weights, inputs and first states. ONNX has no
+gradients. All numbers are float64, except for onnxruntime, whose recurrent operators support
+float32 only. For each activation that Keras and ONNX name, the file has its values at a few points.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def run_keras(case):
     # Keras's own tanh computes in float32 on JAX, whatever the dtype.
     options.setdefault("activation", jax.numpy.tanh)
     weights, inputs, state = case.arguments()
-    # Its scan broadcasts a mask from the left, so for images one with axes of size 1 is needed.
+    # Its scan broadcasts a mask from the left, so a mask for images needs axes of size 1.
     mask = MASK.reshape(*MASK.shape, *(1 + len(kernel)) * [1]) if kernel else MASK
     if kernel:
         options["kernel_size"] = kernel
@@ -167,7 +167,7 @@ def run_onnx_layer(options, weights, inputs, state, lengths):
         threads.intra_op_num_threads = 1  # more of them spin while they wait
         session = onnxruntime.InferenceSession(file, threads, providers=["CPUExecutionProvider"])
         outputs, *final = session.run(results, fed)
-    # (time, directions, batch, hidden): ours are side by side in the last axis.
+    # (time, directions, batch, hidden). Our directions are side by side in the last axis.
     outputs = np.moveaxis(outputs, 1, 2).reshape(*inputs.shape[:2], -1)
     return [np.asarray(leaf, np.float64) for leaf in (outputs, *final)]
 
@@ -179,7 +179,7 @@ def keras_activation(name):
 
 
 def onnx_activation(name):
-    """One unit without memory, a step a point."""
+    """One unit without memory, which takes one step per point."""
     weights = {"W": np.ones((1, 1, 1)), "R": np.zeros((1, 1, 1))}
     options = {"kind": "RNN", "activations": [name]}
     return run_onnx_layer(options, weights, POINTS[:, None, None], [np.zeros((1, 1, 1))], None)[0]

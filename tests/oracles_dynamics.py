@@ -1,4 +1,4 @@
-"""As `oracles`, for cells that are steps of a differential equation, and near relations."""
+"""Like `oracles`, for cells that are steps of a differential equation, and related cells."""
 
 import numpy as np
 from oracles import rows, sigmoid

@@ -1,4 +1,4 @@
-"""One step of gated and normalised cells in NumPy, as in `oracles`."""
+"""One step of gated and normalised cells in NumPy, like in `oracles`."""
 
 import numpy as np
 from oracles import relu, rows, sigmoid

@@ -13,13 +13,15 @@ def plain(w, carry, x):
 
 
 def inner(oracle):
-    """Nothing is changed."""
+    """The wrapper changes nothing."""
     return lambda w, carry, x: oracle(w.cell, carry, x)
 
 
 def zoneout(oracle):
-    """At inference, with a rate for all or one a leaf of the carry; an output that is one of its
-    leaves changes with it."""
+    """At inference, with one rate, or one rate per leaf of the carry.
+
+    An output that is a leaf of the carry changes with it.
+    """
 
     def step(w, carry, x):
         new, y = oracle(w.cell, carry, x)
@@ -39,19 +41,19 @@ def residual(oracle):
 
 
 def dropout(oracle, w, carry, x, m_x, m_h):
-    """Of a cell for vectors: to mask what a matrix multiplies is to mask its columns."""
+    """Dropout in a cell for vectors. Masking the input of a matrix is masking its columns."""
     masked = types.SimpleNamespace(**vars(w))
     masked.weight_hh = w.weight_hh * m_h
     return oracle(masked, carry, x * m_x)
 
 
 def dropout_of_carry(oracle, w, carry, x, m_x, m_h):
-    """Of a cell whose step uses `h` in the product only, or that sees the masked one alone."""
+    """Dropout in a cell that uses `h` in the product only, or that sees only the masked `h`."""
     return oracle(w, [carry[0] * m_h, *carry[1:]], x * m_x)
 
 
 def recurrent_dropout(oracle):
-    """At inference: the masks, one per leaf and one of the inputs, stay in the carry unused."""
+    """At inference, the masks stay in the carry unused: one per leaf, and one for the inputs."""
 
     def step(w, carry, x):
         n = (len(carry) - 2) // 2  # the last leaf says whether the masks are still to be drawn

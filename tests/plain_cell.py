@@ -1,4 +1,4 @@
-"""A user's cell that is no `FactoredCell`."""
+"""A user's cell that is not a `FactoredCell`."""
 
 import equinox as eqx
 import jax
@@ -38,4 +38,4 @@ class PlainCell(eqx_rnn.RNNCellBase):
         return hidden, hidden - carry
 
     def read_out(self, carry):
-        return None  # depends on the old carry, too
+        return None  # the outputs depend on the old carry, too

@@ -1,4 +1,4 @@
-"""What `RNN` means, as a loop over single sequences and single steps in NumPy."""
+"""The semantics of `RNN`, as a loop over single sequences and single steps in NumPy."""
 
 import jax
 import numpy as np
@@ -49,7 +49,7 @@ def run(
 
 
 def episodes(resets, valid):
-    """The steps of each episode of one sequence, skipped steps left out."""
+    """The steps of each episode of one sequence, without skipped steps."""
     steps = np.flatnonzero(valid)
     parts = np.split(steps, np.flatnonzero(resets[steps]))
     return [part for part in parts if part.size]

@@ -1,4 +1,4 @@
-"""Side by side with `eqx.nn`: same leaves, so the same weights; same numbers and gradients."""
+"""Comparison with `eqx.nn`: the same leaves, numbers and gradients."""
 
 import functools
 import io
@@ -19,14 +19,14 @@ with_and_without_bias = pytest.mark.parametrize("use_bias", [True, False], ids=[
 
 
 def assert_same(ours, theirs):
-    """The same leaves; the structures differ."""
+    """Compares leaves only, because the structures differ."""
     close = {"rtol": 1e-12, "atol": 1e-12, "equal_nan": False, "strict": True}
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, **close)
 
 
 def states(make_ours, *batch):
-    """A random carry of ours: what `eqx.nn` takes as well."""
+    """A random carry of our cell, which `eqx.nn` accepts as well."""
     hidden, cell = random_like(2 * (jax.ShapeDtypeStruct((*batch, 4), jnp.float64),), seed=1)
     return eqx_rnn.LSTMCarry(hidden, cell) if make_ours is eqx_rnn.LSTMCell else hidden
 
@@ -52,7 +52,7 @@ def test_same_leaves(make_ours, make_theirs, use_bias, dtype):
 @every_cell
 @with_and_without_bias
 def test_same_numbers_step_by_step(make_ours, make_theirs, use_bias):
-    """Ours takes two batch axes as they are, `eqx.nn` needs two `vmap`s."""
+    """Our cell takes two batch axes directly. `eqx.nn` needs two `vmap`s."""
     theirs = random_cell(make_theirs, 3, 4, seed=0, use_bias=use_bias)
     ours = eqx_rnn.interop.from_equinox(theirs)
     our_step, their_step = (
@@ -69,7 +69,7 @@ def test_same_numbers_step_by_step(make_ours, make_theirs, use_bias):
 
 @every_cell
 def test_same_gradients_as_their_cell_in_a_scan(make_ours, make_theirs):
-    """By the weights, the inputs and the first carry; `RNN` is the scan of `eqx.nn`'s docs."""
+    """For weights, inputs and first carry. The scan is that of the documentation of `eqx.nn`."""
 
     def run_ours(cell, xs, state):
         state, ys = eqx_rnn.RNN(cell)(xs, initial_carry=state, return_carry=True)

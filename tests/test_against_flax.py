@@ -1,6 +1,6 @@
-"""Side by side with Flax's linen: same weights and inputs, same numbers and gradients.
+"""Comparison with Flax's linen: same weights and inputs, same numbers and gradients.
 
-Where Flax is wrong, a test says so: it asserts what Flax does, and that we do the right thing.
+Where Flax is wrong, a test asserts the result of Flax, and that our result is right.
 """
 
 import functools
@@ -21,7 +21,7 @@ assert_close = functools.partial(np.testing.assert_allclose, **close)
 
 
 def flax_carry(tree):
-    """Flax's `(cell, hidden)` for each `LSTMCarry` in a tree."""
+    """Replaces each `LSTMCarry` in a tree by Flax's `(cell, hidden)`."""
     is_carry = lambda node: isinstance(node, eqx_rnn.LSTMCarry)
     swap = lambda node: (node.cell, node.hidden) if is_carry(node) else node
     return jax.tree.map(swap, tree, is_leaf=is_carry)
@@ -64,7 +64,7 @@ both_directions = pytest.mark.parametrize("reverse", [False, True], ids=["forwar
 
 
 def with_gradients(run):
-    """`run`, and the gradients of a randomly weighted sum of all it returns, by all arguments."""
+    """`run`, and the gradients of a randomly weighted sum of its results, for all arguments."""
 
     def loss(args):
         out = run(*args)
@@ -79,7 +79,7 @@ def assert_same(ours, flax, args):
 
 
 def where_valid(lengths, xs, otherwise, time_major=False):
-    """`xs` where sequences have not ended. (What Flax puts out after that compares to nothing.)"""
+    """`xs` where sequences have not ended. (Flax's outputs after the end are not comparable.)"""
     valid = np.arange(TIME) < lengths[..., None]
     valid = np.moveaxis(valid, -1, 0) if time_major else valid
     return jnp.where(valid.reshape(valid.shape + (xs.ndim - valid.ndim) * (1,)), xs, otherwise)
@@ -143,7 +143,7 @@ def test_step(pair):
         ("lstm", (3,), True, ""),
         ("lstm-optimized", (3,), True, "time_major reverse keep_order"),
         ("conv-lstm-2d", (3,), True, "time_major reverse"),
-        # With two batch axes and lengths Flax's outputs are right, its carry is not: see below.
+        # With two batch axes and lengths, Flax's outputs are right but its carry is not: see below.
         ("gru", (2, 3), True, "reverse keep_order"),
         ("mgu", (2, 3), True, "time_major"),
     ],
@@ -163,7 +163,7 @@ def test_bidirectional(lengths, time_major):
 
 @both_directions
 def test_flax_is_wrong_about_length_0(reverse):
-    """Its final carry has run through all the padding; ours is the initial one."""
+    """Flax's final carry has run through all the padding. Ours is the initial carry."""
     args = LSTM.arguments(2)
     runs = (*rnns(LSTM, np.array([0, 2]), reverse=reverse), rnns(LSTM, reverse=reverse)[1])
     ours, flax, flax_in_full = (jax.tree.map(lambda leaf: leaf[0], run(*args)) for run in runs)
@@ -178,12 +178,12 @@ def test_flax_is_wrong_about_length_0(reverse):
     [
         (functools.partial(rnns, LSTM), LSTM.arguments, True),
         (functools.partial(rnns, LSTM, reverse=True), LSTM.arguments, True),
-        (bidirectionals, bidirectional_arguments, False),  # fails even if nobody wants the carry
+        (bidirectionals, bidirectional_arguments, False),  # fails even if the carry is not returned
     ],
     ids=["forward", "reverse", "bidirectional"],
 )
 def test_flax_is_wrong_about_lengths_with_two_batch_axes(models, arguments, return_carry):
-    """It raises, or returns a carry of a wrong shape; ours is that of the flattened batch."""
+    """Flax raises an error, or returns a carry of a wrong shape. Ours equals a flattened batch."""
     lengths, (weights, *args) = LENGTHS[2, 3], arguments(2, 3)
     with pytest.raises(ValueError, match="Incompatible shapes for broadcasting"):
         jax.eval_shape(models(lengths, return_carry=return_carry)[1], weights, *args)
@@ -198,7 +198,7 @@ def test_flax_is_wrong_about_lengths_with_two_batch_axes(models, arguments, retu
 
 @both_directions
 def test_flax_is_wrong_about_nan_padding(reverse):
-    """Its values at valid steps are right, its gradients are NaN; ours do not see the padding."""
+    """Flax's values at valid steps are right, its gradients are NaN. Ours ignore the padding."""
     ours, flax = map(with_gradients, rnns(SIMPLE, LENGTHS[3,], reverse=reverse, keep_order=True))
     cell, xs, carry = SIMPLE.arguments(3)
     padded = cell, where_valid(LENGTHS[3,], xs, jnp.nan), carry

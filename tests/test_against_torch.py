@@ -1,4 +1,4 @@
-"""Side by side with torch's modules: same weights and inputs, same numbers and gradients."""
+"""Comparison with torch's modules: same weights and inputs, same numbers and gradients."""
 
 import functools
 
@@ -20,7 +20,7 @@ LENGTHS = np.array([3, 1, 5])
 
 
 def gradients_by_cell(module):
-    """Torch's gradients, a list a cell: layer by layer, in each forward before backward."""
+    """Torch's gradients, one list per cell: layer by layer, forward before backward."""
     suffixes = ["", "_reverse"] if module.bidirectional else [""]
     cells = []
     for k in range(module.num_layers):

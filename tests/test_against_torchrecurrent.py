@@ -1,10 +1,14 @@
-"""Side by side with torchrecurrent: same weights and inputs, same numbers and gradients.
+"""Comparison with torchrecurrent: same weights and inputs, same numbers and gradients.
 
-It follows the papers in every step here. What differs is around it: each of its cells has two
-biases, which add up; the rows of its UGRNN are n, g; `beta` of its JANET is trained, where the
-paper fixes it (and float32, so a short binary number here); its IndRNN takes tanh by default, and
-draws `u` from a normal distribution, where the paper has ReLU and a uniform one. It has no layer
-normalisation.
+The steps of its cells follow the papers, for all cells in this file. Other details differ:
+
+- Each cell has two biases, which are added.
+- The rows of its UGRNN are n, g.
+- `beta` of its JANET is trained, but the paper fixes it. It is float32, so the tests use a number
+  that float32 represents exactly.
+- Its IndRNN has tanh by default and draws `u` from a normal distribution. The paper has ReLU and a
+  uniform distribution.
+- It has no layer normalisation.
 """
 
 import equinox as eqx
@@ -28,7 +32,7 @@ PAIRS = {
 
 
 def to_torch(cell):
-    """Our parameters by their names, in their order; our bias in two parts."""
+    """Our parameters with the names and order of torchrecurrent. Our bias is in two parts."""
     rows = np.arange(cell.weight_ih.shape[0])
     if isinstance(cell, eqx_rnn.UGRNNCell):
         rows = np.roll(rows, cell.hidden_size)

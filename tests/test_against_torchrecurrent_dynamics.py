@@ -1,7 +1,7 @@
-"""Side by side with torchrecurrent: same weights and inputs, same numbers.
+"""Comparison with torchrecurrent: same weights and inputs, same numbers.
 
-Its `LEMCell` computes y' from the old z, where the paper, the authors' code and its own docstring
-take the new one. A test asserts that this is the only difference.
+Its `LEMCell` computes y' from the old z. The paper, the authors' code and its own docstring use the
+new z. A test asserts that this is the only difference.
 """
 
 import jax
@@ -36,7 +36,7 @@ def ours(cell):
 
 
 def theirs(name, cell, parameters, **options):
-    """The same run of a cell of torchrecurrent with these parameters."""
+    """The same run, by a cell of torchrecurrent with these parameters."""
     module = getattr(peer, name)(3, 4, **options, dtype=torch.float64)
     parameters = {k: torch.tensor(np.asarray(v)) for k, v in parameters.items()}
     module.load_state_dict(parameters)
@@ -52,7 +52,7 @@ def theirs(name, cell, parameters, **options):
 
 
 def bias_in_parts(bias, *names):
-    """A bias that is split among several: the sum is what counts."""
+    """Splits a bias into several biases with the same sum."""
     parts = random_like([bias] * (len(names) - 1), 3)
     return dict(zip(names, [*parts, bias - sum(parts)], strict=True))
 
@@ -79,7 +79,7 @@ def test_antisymmetric_rnn():
 
 
 def test_gated_antisymmetric_rnn():
-    """Its second bias is the candidate's alone."""
+    """The second bias of torchrecurrent belongs to the candidate alone."""
     constants = {"epsilon": 0.4, "gamma": 0.3}
     cell = random_cell(eqx_rnn.AntisymmetricRNNCell, gated=True, **constants)
     parts = bias_in_parts(cell.bias[4:], "bias_ih", "bias_hh")
@@ -106,9 +106,9 @@ def test_cornn():
 
 
 def test_lem():
-    """Its gates are t, s, z, y; its y' takes the old z, so here ours is made to."""
+    """The gates of torchrecurrent are t, s, z, y. Its y' uses the old z, so ours does here."""
     cell = random_cell(eqx_rnn.LEMCell, dt=0.7)
-    s, t, z, y = np.split(np.arange(16), 4)  # the rows of ours
+    s, t, z, y = np.split(np.arange(16), 4)  # our rows
     parts = bias_in_parts(cell.bias, "bias_ih", "bias_hh")
     extra = parts["bias_hh"]
     parameters = {

@@ -1,4 +1,4 @@
-"""Bad input gets an error that names the argument, what was wanted, what came and what to do."""
+"""Errors about bad input name the argument, the expected and the given value, and a remedy."""
 
 import equinox as eqx
 import jax
@@ -640,7 +640,7 @@ def test_bad_input(name):
 
 
 def test_good_lengths_do_not_raise():
-    """The neighbours of the bad lengths are good ones."""
+    """Lengths at the limits of the valid range are accepted."""
     ys = RNN(X, seq_lengths=np.array([0, 5]))
     assert np.all(ys[0] == 0)
     assert np.all(ys[1] != 0)

@@ -1,4 +1,4 @@
-"""What `begin` fixes: once, for every cell, wrapper and stack."""
+"""`begin` has an effect only once, for every cell, wrapper and stack."""
 
 import equinox as eqx
 import jax
@@ -56,7 +56,7 @@ CELLS = {name: (cell, sample) for name, cell, sample in cells()}
 
 @pytest.mark.parametrize("name", CELLS)
 def test_begun_twice_is_begun_once(name):
-    """With another key, with none, and by a step, which begins its cell."""
+    """With another key, without a key, and by a step, which begins its cell."""
     cell, sample = CELLS[name]
     carry = cell.initialize_carry(KEYS[0], sample)
     begun = cell.begin(carry, key=KEYS[1])
@@ -103,7 +103,7 @@ class Doubled(eqx_rnn.RNNCellBase):
 
 
 class FactoredDoubled(eqx_rnn.FactoredCell):
-    """The same around a `FactoredCell`, as one."""
+    """The same wrapper around a `FactoredCell`. It is a `FactoredCell` itself."""
 
     cell: eqx_rnn.FactoredCell
     num_feature_dims = property(lambda self: self.cell.num_feature_dims)
@@ -138,7 +138,7 @@ class FactoredDoubled(eqx_rnn.FactoredCell):
     [lambda cell: cell, lambda cell: Zoneout(cell, 0.3), lambda cell: StackedCell([cell])],
 )
 def test_wrappers_of_users(wrap, inside, outside):
-    """Around a cell and around our wrappers, inside them, and in a stack."""
+    """Around a cell, around our wrappers, inside our wrappers, and in a stack."""
     inner, xs = inside(LSTM.cell()), LSTM.inputs(2, 5)
     run = lambda cell: eqx_rnn.RNN(outside(cell))(xs, key=KEYS[0], return_carry=True)
     (carry, outputs), (own_carry, own) = run(wrap(inner)), run(inner)
@@ -184,7 +184,7 @@ def test_parts_that_mix_get_one_mask():
 
 
 def test_plain_cells_stay_plain():
-    """A wrapper is no `FactoredCell` around a cell that is none."""
+    """A wrapper around a cell that is not a `FactoredCell` is not a `FactoredCell` either."""
     for cell in around(PLAIN):
         assert not isinstance(cell, eqx_rnn.FactoredCell)
     assert isinstance(DropConnect(PLAIN.cell(), 0.0).begin(X)[0], PlainCell)

@@ -57,7 +57,7 @@ def test_merge(merge, expected):
 
 @pytest.mark.parametrize("steps", ["full", "lengths", "holes"])
 def test_resets_bound_both_directions(steps):
-    """Each episode by itself gives the same outputs, whatever else is in the sequence."""
+    """The outputs of an episode do not depend on the rest of the sequence."""
     module, _ = make(LSTM)
     xs = LSTM.inputs(3, 6)
     options = {"full": {}, "lengths": {"seq_lengths": LENGTHS}, "holes": {"mask": HOLES}}[steps]

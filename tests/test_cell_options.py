@@ -22,7 +22,7 @@ FIRST_OF_CLASS = {case.call[0].__name__: case for case in reversed(CELLS)}
 COMMON = {
     "use_bias": True,
     "activation": jnp.tanh,
-    "weight_init": inspect.Parameter.empty,  # made anew by a call: not compared
+    "weight_init": inspect.Parameter.empty,  # a call creates it, so it is not compared
     "recurrent_weight_init": inspect.Parameter.empty,
     "bias_init": jax.nn.initializers.zeros,
     "carry_init": jax.nn.initializers.zeros,
@@ -96,9 +96,11 @@ def test_mistakes_are_reported_by_the_cell(case, name):
     key = {} if "seed" in wrong else {"key": KEY}
     with pytest.raises((TypeError, ValueError)) as raised:
         cell_type(*sizes, **(options | key | wrong))
-    told = str(raised.value)
-    assert told.startswith((f"{cell_type.__name__}: ", f"{cell_type.__name__}.__init__: ")), told
-    assert text in told
+    message = str(raised.value)
+    assert message.startswith((f"{cell_type.__name__}: ", f"{cell_type.__name__}.__init__: ")), (
+        message
+    )
+    assert text in message
 
 
 @all_classes
@@ -118,14 +120,14 @@ def test_output_size(case):
     cell = case.cell()
     sample = jax.ShapeDtypeStruct((2, *case.features), jnp.float32)
     if not hasattr(type(cell), "output_size"):
-        return  # of a wrapper
+        return  # an activation of a wrapper
     step = lambda x: cell(cell.initialize_carry(None, sample), x)[1]
     assert cell.output_size == jax.eval_shape(step, sample).shape[-1]
 
 
 @all_classes
 def test_modules_come_after_the_arrays(case):
-    """The order of leaves in a saved file: arrays, then what stands in the place of functions."""
+    """The order of leaves in a saved file: arrays, then modules in the place of functions."""
     slots = ["activation", "gate_activation"][: 1 + hasattr(case.cell(), "gate_activation")]
     cell = case.make(**dict.fromkeys(slots, eqx.nn.PReLU()), key=KEY)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(cell)]
@@ -143,7 +145,7 @@ class Toy(HiddenCell, VectorCell, eqx_rnn.FactoredCell, activation=jnp.sin):
     scale: float = eqx.field(static=True)
 
     def __init__(self, input_size, hidden_size, *, scale=0.5, **options: Unpack[CellOptions]):
-        """**Arguments:** those of every cell, and
+        """**Arguments:** the arguments of every cell, and
 
         - `scale`: the share of the state that is kept.
         """

@@ -1,4 +1,4 @@
-"""Each cell by itself: the tests run over the table of cases."""
+"""Tests of each cell by itself, over the table of cases."""
 
 import dataclasses
 import inspect
@@ -44,13 +44,15 @@ def test_gradients_agree_with_finite_differences(case):
     cell = case.cell()
     params, static = eqx.partition(cell, eqx.is_array)
 
-    @jax.jit
-    def two_steps(params, carry, xs):
-        cell = eqx.combine(params, static)
-        carry, first = cell(carry, xs[0])
-        return carry, (first, cell(carry, xs[1])[1])
+    start, masks = eqx.partition(case.carry(cell, 2), eqx.is_inexact_array)
 
-    args = params, case.carry(cell, 2), case.inputs(2, 2)
+    @jax.jit
+    def two_steps(params, start, xs):
+        cell = eqx.combine(params, static)
+        carry, first = cell(eqx.combine(start, masks), xs[0])
+        return eqx.filter(carry, eqx.is_inexact_array), (first, cell(carry, xs[1])[1])
+
+    args = params, start, case.inputs(2, 2)
     check_grads(two_steps, args, order=1, modes=("fwd", "rev"), eps=1e-5, rtol=1e-6)
 
 
@@ -63,7 +65,7 @@ def test_jit_equals_eager(case):
 
 @few_cases
 def test_any_number_of_batch_axes(case):
-    """0, 1 and 3 batch axes, `vmap` and a loop agree."""
+    """Calls with 0, 1 and 3 batch axes, `vmap` and a loop agree."""
     cell = case.cell()
     carry, xs = case.carry(cell, 2, 1, 3), case.inputs(2, 1, 3)
     step = eqx.filter_jit(cell)
@@ -102,7 +104,8 @@ def test_carry_is_fixed(case, weight_dtype, input_dtype):
     before, after, outputs = jax.eval_shape(start_and_step, sample)
     assert before == after
     wanted = jnp.promote_types(weight_dtype, input_dtype)
-    assert {leaf.dtype for leaf in jax.tree.leaves((after, outputs))} == {wanted}
+    leaves = [leaf for leaf in jax.tree.leaves((after, outputs)) if leaf.dtype != bool]  # masks
+    assert {leaf.dtype for leaf in leaves} == {wanted}
     weights = jax.tree.leaves(eqx.filter(cell, eqx.is_array))
     assert all(leaf.dtype == weight_dtype for leaf in weights)
 
@@ -121,7 +124,8 @@ def test_initialize_carry_reads_only_shape_and_dtype(case):
         learned = jax.tree.leaves(cell.initial)
         assert all(np.all(a == b) for a, b in zip(leaves, learned, strict=True))
     else:
-        assert all(np.all(leaf == 0) for leaf in leaves)
+        # The masks of dropout are true, and are still to be drawn.
+        assert all(np.all(leaf == (leaf.dtype == bool)) for leaf in leaves)
 
 
 @all_cases
@@ -131,7 +135,7 @@ def test_carry_init_is_used(case):
     batch = () if isinstance(cell, eqx_rnn.LearnedCarry) else (2,)
     sample = jax.ShapeDtypeStruct((*batch, *case.features), jnp.float64)
     leaves = jax.tree.leaves(cell.initialize_carry(jax.random.key(1), sample))
-    values = np.concatenate([np.ravel(leaf) for leaf in leaves])
+    values = np.concatenate([np.ravel(leaf) for leaf in leaves if leaf.dtype != bool])
     assert len(np.unique(values)) == values.size
     with pytest.raises(ValueError, match=r"`key` must be a random key.*jax.random.key"):
         cell.initialize_carry(None, sample)
@@ -156,13 +160,13 @@ def test_serialisation_round_trip(case):
 
 @all_cases
 def test_only_arrays_are_leaves(case):
-    """And rates and the flag of inference mode, as in `eqx.nn.Dropout`."""
+    """Rates and the flag of inference mode are leaves, too, as in `eqx.nn.Dropout`."""
     cell = case.cell()
     arrays, others = eqx.partition(cell, eqx.is_array)
     assert all(eqx.is_inexact_array(leaf) for leaf in jax.tree.leaves(arrays))
     assert hasattr(cell, "inference") or not jax.tree.leaves(others)
     assert all(isinstance(leaf, float | bool) for leaf in jax.tree.leaves(others))
-    hash(jax.tree.structure(cell))  # and all else is hashable, so `jit` can compare it
+    hash(jax.tree.structure(cell))  # everything else is hashable, so `jit` can compare it
 
 
 @all_cases
@@ -188,8 +192,8 @@ def test_docstring_has_equations_shapes_and_source(case):
 
 
 def recurrent_matrices(cell):
-    """What `recurrent_weight_init` drew, gate by gate, outputs first."""
-    if isinstance(cell, eqx_rnn.SLSTMCell):  # a matrix a head, with the gates in its columns
+    """The matrices that `recurrent_weight_init` drew, gate by gate, outputs first."""
+    if isinstance(cell, eqx_rnn.SLSTMCell):  # one matrix per head, with the gates in its columns
         return [gate.T for head in cell.weight_hh for gate in np.split(np.asarray(head), 4, 1)]
     if cell.weight_hh.ndim == 1:  # a vector has nothing to be orthogonal to
         return []

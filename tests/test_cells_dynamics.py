@@ -1,4 +1,4 @@
-"""What single cells promise beyond the table: stability, first steps, units, options."""
+"""Properties of single cells beyond the table: stability, first steps, units, options."""
 
 import equinox as eqx
 import jax
@@ -44,7 +44,7 @@ def test_antisymmetric_eigenvalues():
 
 @pytest.mark.parametrize("name", ["slstm", "slstm-exp-no-bias"])
 def test_slstm_is_the_papers_unstabilised_one(name):
-    """From zeros: c' = f c + i z, n' = f n + i, h' = o c' / n', nothing divided by anything."""
+    """From zeros: c' = f c + i z, n' = f n + i, h' = o c' / n', without a stabiliser."""
     case = BY_NAME[name]
     cell, xs = case.cell(), case.inputs(6)
     ys = eqx_rnn.RNN(cell)(xs)
@@ -60,7 +60,7 @@ def test_slstm_is_the_papers_unstabilised_one(name):
 
 @pytest.mark.parametrize("forget_gate", ["sigmoid", "exp"])
 def test_slstm_extreme_gates(forget_gate):
-    """No 0 / 0 and no overflow, in values and gradients; the first step remembers z alone."""
+    """No 0 / 0 and no overflow in values and gradients. The first step remembers only z."""
     cell = eqx_rnn.SLSTMCell(3, 9, forget_gate=forget_gate, dtype=jnp.float32, key=KEY)
     i, f = (g.ravel() for g in np.meshgrid([-1e3, 0.5, 1e3], [-1e3, -0.5, 1e3]))
     z, o = np.random.default_rng(0).standard_normal((2, 9))
@@ -83,14 +83,14 @@ def test_slstm_extreme_gates(forget_gate):
 
 
 def mean_memory(share, old, new):
-    """c and n as they are without a stabiliser: what has n = 0 counts for nothing."""
+    """The mean of c and n without a stabiliser. A part with n = 0 has no effect."""
     whole = [np.exp(m.stabiliser) * np.stack(m[:2]) for m in (old, new)]
     return share * np.where(old.normaliser == 0, 0, whole[0]) + (1 - share) * whole[1]
 
 
 @pytest.mark.parametrize("name", ["slstm", "slstm-exp-no-bias"])
 def test_slstm_zoned_out_at_inference(name):
-    """The mean of c and n as they are without a stabiliser, step by step from zeros."""
+    """The mean of c and n without a stabiliser, step by step from zeros."""
     case = BY_NAME[name]
     cell, xs = case.cell(), case.inputs(5, 2)
     rate = eqx_rnn.SLSTMCarry(0.1, memory=0.4)
@@ -107,7 +107,7 @@ def test_slstm_zoned_out_at_inference(name):
 
 
 def test_slstm_zoned_out_in_training():
-    """c, n and m of a unit are kept or replaced together, h by itself."""
+    """Zoneout keeps or replaces c, n and m of a unit together, and h independently."""
     case = BY_NAME["slstm"]
     cell, xs, old = case.cell(), case.inputs(500), case.carry(case.cell(), 500)
     new, _ = cell(old, xs)
@@ -123,7 +123,7 @@ def test_slstm_zoned_out_in_training():
 
 
 def test_slstm_zoned_out_at_extreme_gates():
-    """Over many steps that all grow in weight, no normaliser runs out of range, nor a gradient."""
+    """Over many steps of growing weight, normalisers and gradients stay finite."""
     cell = eqx_rnn.SLSTMCell(3, 4, forget_gate="exp", dtype=jnp.float32, key=KEY)
     cell = eqx.tree_at(lambda cell: cell.bias, cell, jnp.repeat(jnp.float32([0, 50, 0, 0]), 4))
     rnn = eqx_rnn.RNN(eqx_rnn.Zoneout(cell, 0.9, inference=True))
@@ -136,9 +136,9 @@ def test_slstm_zoned_out_at_extreme_gates():
 
 def test_slstm_heads_are_apart():
     cell = eqx_rnn.SLSTMCell(3, 4, num_heads=2, key=KEY)
-    one, other = BY_NAME["slstm"].carry(cell), BY_NAME["slstm"].carry(cell, seed=5)
-    mixed = one._replace(hidden=jnp.concatenate([one.hidden[:2], other.hidden[2:]]))
-    for a, b in zip(cell.project_hidden(one), cell.project_hidden(mixed), strict=True):
+    first, other = BY_NAME["slstm"].carry(cell), BY_NAME["slstm"].carry(cell, seed=5)
+    mixed = first._replace(hidden=jnp.concatenate([first.hidden[:2], other.hidden[2:]]))
+    for a, b in zip(cell.project_hidden(first), cell.project_hidden(mixed), strict=True):
         np.testing.assert_array_equal(a[:2], b[:2])
         assert np.all(a[2:] != b[2:])
 
@@ -152,7 +152,7 @@ def test_slstm_forget_bias(forget_gate, bias):
 
 
 def test_ctrnn_time_constants():
-    """Any unit of time, and one number for all units or one each: the same network."""
+    """The unit of time has no effect. One number for all units equals one number per unit."""
     milliseconds = eqx_rnn.CTRNNCell(3, 4, dt=20, tau=100, key=KEY)
     seconds = eqx_rnn.CTRNNCell(3, 4, dt=0.02, tau=np.full(4, 0.1), key=KEY)
     trained = eqx_rnn.CTRNNCell(3, 4, dt=20, tau=(100, 100, 100, 100), train_tau=True, key=KEY)
@@ -168,7 +168,7 @@ def test_ctrnn_time_constants():
 
 
 def test_ctrnn_leaks_at_its_time_constant():
-    """Without inputs or weights a rate falls to 1 / e of itself in the time tau."""
+    """Without inputs and weights, a rate falls by a factor of e in the time tau."""
     cell = eqx_rnn.CTRNNCell(1, 2, dt=0.01, tau=(1.0, 2.0), key=KEY)
     cell = eqx.tree_at(lambda cell: cell.weight_hh, cell, jnp.zeros((2, 2)))
     start = jnp.array([3.0, -0.7])

@@ -83,19 +83,19 @@ class SpikingGates(Base):
     "cell", [Spiking(W, U), PlainSpiking(Spiking(W, U)), SpikingGates(W, U)], ids=lambda c: type(c)
 )
 def test_surrogate_gradients(cell):
-    """In a native batch, under vmap once and twice, and in an ensemble."""
+    """In a native batch, under one and two `vmap`s, and in an ensemble."""
     want = gradient(lambda cell: jax.vmap(functools.partial(loop, cell))(X), cell)
     assert_close(gradient(lambda cell: eqx_rnn.RNN(cell)(X), cell), want)
     assert_close(gradient(lambda cell: jax.vmap(eqx_rnn.RNN(cell))(X), cell), want)
     twice = lambda cell: jax.vmap(jax.vmap(eqx_rnn.RNN(cell)))(X[:, None])
     assert_close(gradient(twice, cell), want)
-    many = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), cell)
+    cells = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), cell)
     run = lambda cell: eqx.filter_vmap(lambda cell, x: eqx_rnn.RNN(cell)(x))(cell, X)
     one_by_one = lambda cell: eqx.filter_vmap(loop)(cell, X)
-    assert_close(gradient(run, many), gradient(one_by_one, many))
+    assert_close(gradient(run, cells), gradient(one_by_one, cells))
     shared = lambda cell: eqx.filter_vmap(lambda cell: jax.vmap(eqx_rnn.RNN(cell))(X))(cell)
     shared_loop = lambda cell: eqx.filter_vmap(lambda c: jax.vmap(lambda x: loop(c, x))(X))(cell)
-    assert_close(gradient(shared, many), gradient(shared_loop, many))
+    assert_close(gradient(shared, cells), gradient(shared_loop, cells))
 
 
 class Centred(Base):
@@ -118,10 +118,10 @@ def test_collectives_over_a_mapped_axis():
     cell = Centred(W, U)
     assert_close(ours(cell), over(loop)(cell))
     assert_close(gradient(ours, cell), gradient(over(loop), cell))
-    many = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), cell)
+    ensemble = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), cell)
     every = lambda run: lambda cells: jax.vmap(run, axis_name="rows")(cells, X)
-    ours_of_many = every(lambda cell, x: eqx_rnn.RNN(cell)(x))
-    assert_close(gradient(ours_of_many, many), gradient(every(loop), many))
+    ours_of_ensemble = every(lambda cell, x: eqx_rnn.RNN(cell)(x))
+    assert_close(gradient(ours_of_ensemble, ensemble), gradient(every(loop), ensemble))
     tangents = random_like(cell, 5)
     moved = [jax.jvp(run, (cell,), (tangents,)) for run in (ours, over(loop))]
     assert_close(*moved)
@@ -214,9 +214,9 @@ def test_a_traced_array_in_a_function_that_a_part_calls(part):
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["all", "lengths"])
 @pytest.mark.parametrize("mapped", [False, True], ids=["native", "mapped"])
 def test_no_tracer_leaks(mapped, lengths):
-    """Within `jit`, where the error of wrong lengths is first traced, too."""
+    """Also within `jit`, where the error about wrong lengths is first traced."""
     cell = eqx_rnn.LSTMCell(3, 4, dtype=jnp.float64, key=jax.random.key(0))
-    # The error's text holds the number of steps: no other test traces the same one.
+    # The text of the error contains the number of steps, which no other test uses.
     xs = random_like(jax.ShapeDtypeStruct((2, 29 + mapped, 3), float), 1)
     with jax.checking_leaks():
         if mapped:
@@ -287,7 +287,7 @@ def test_gates_of_any_structure():
 
 
 class InputFree(Base):
-    """No gates from the inputs at all, and no outputs."""
+    """A cell without gates from the inputs, and without outputs."""
 
     def project_input(self, inputs):
         return None
@@ -311,7 +311,7 @@ def test_no_gates_from_the_inputs(options):
 
 
 class OneRow(Base):
-    """Parts that lose or mix the rows of a batch."""
+    """A cell whose parts lose or mix the rows of a batch."""
 
     wrong: str = eqx.field(static=True, default="")
 
@@ -365,7 +365,7 @@ def test_rows_are_never_broadcast(wrong, message, steps):
     if not wrong.startswith("project"):
         with pytest.raises(ValueError, match=f"PlainOneRow: {message}"):
             eqx_rnn.RNN(PlainOneRow(cell))(X, **steps)
-    if wrong != "initialize_carry":  # the cell inside all wrappers is the one to change
+    if wrong != "initialize_carry":  # the error asks to change the innermost cell
         dropout = eqx_rnn.RecurrentDropout(eqx_rnn.Zoneout(cell, 0.0), 0.1)
         with pytest.raises(ValueError, match=f"OneRow: {message}"):
             eqx_rnn.RNN(dropout)(X, **steps, key=jax.random.key(0))

@@ -1,6 +1,6 @@
 """A batch spread over several devices: the same numbers, and only gradients are exchanged.
 
-A convolution merges time and batch, for which XLA gathers the inputs.
+A convolution merges time and batch, so XLA gathers its inputs.
 """
 
 import contextlib

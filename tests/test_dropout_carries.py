@@ -1,4 +1,4 @@
-"""Carries of `RecurrentDropout` that go from training to inference and back."""
+"""Carries of `RecurrentDropout` from training to inference and back."""
 
 import equinox as eqx
 import jax
@@ -110,7 +110,7 @@ def test_one_structure_in_training_and_at_inference(name):
 
 @pytest.mark.parametrize("case", INNER, ids=lambda case: case.name)
 def test_training_goes_on_with_the_masks_that_it_draws(case):
-    """In one piece, in two pieces, step by step, and after `begin`."""
+    """In one piece, in two pieces, step by step, and after `begin`, the masks are the same."""
     cell, xs = dropout(case.cell()), case.inputs(20, 6)
     rnn = RNN(cell)
     start, _ = eqx.nn.inference_mode(rnn)(xs[:, :2], return_carry=True)
@@ -136,7 +136,7 @@ def test_training_goes_on_with_the_masks_that_it_draws(case):
 
 
 def test_a_missing_key():
-    """An error where the masks are needed, also under `jit`; none where they are there."""
+    """A missing key is an error, also under `jit`, unless the carry already has masks."""
     rnn = RNN(dropout(LSTM.cell()))
     start, _ = eqx.nn.inference_mode(rnn)(XS, return_carry=True)
     text = "RecurrentDropout: `key` must be .*`carry` was made at inference and has no masks"
@@ -156,7 +156,7 @@ def test_a_missing_key():
 
 
 def test_rows_of_both_kinds():
-    """In one batch, as after a reset by hand; only the rows without masks get new ones."""
+    """In one batch, as after a reset by hand. Only the rows without masks get new masks."""
     cell = dropout(LSTM.cell())
     drawn = cell.initialize_carry(KEY, XS[:, 0])
     fresh = eqx.nn.inference_mode(cell).initialize_carry(None, XS[:, 0])
@@ -170,7 +170,7 @@ def test_rows_of_both_kinds():
 
 
 def test_control_flow_over_both_kinds():
-    """`lax.cond` and `lax.scan` carry the same structure in both."""
+    """`lax.cond` and `lax.scan` see the same structure in training and at inference."""
     rnn = RNN(dropout(LSTM.cell()))
     inference = eqx.nn.inference_mode(rnn)
     run = lambda model: (

@@ -1,4 +1,4 @@
-"""The dtypes of a carry: each floating leaf as wide as a step makes it, the others as they are."""
+"""The dtypes of a carry: a floating leaf is as wide as a step makes it; others do not change."""
 
 import math
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Carry(NamedTuple):
 
 
 class Mixed(eqx_rnn.RNNCellBase):
-    """The usual mixed precision, and leaves that are no floats. It starts from all in half."""
+    """The usual mixed precision, and leaves that are not floats. It starts in half precision."""
 
     weight: jax.Array
     num_feature_dims = 1
@@ -43,7 +43,7 @@ class Mixed(eqx_rnn.RNNCellBase):
 
 
 class MixedFactored(eqx_rnn.FactoredCell):
-    """An LSTM's way: a half hidden state, a single memory. It starts from all in half."""
+    """A half-precision hidden state and a float32 memory, as in an LSTM. It starts in half."""
 
     weight: jax.Array
     num_feature_dims = 1
@@ -72,7 +72,7 @@ WANTED = [
 
 
 def by_hand(cell, carry, xs, lengths):
-    """A Python loop over the steps, the carry in the dtypes of a step from the start."""
+    """A Python loop over the steps. The carry starts in the dtypes that a step returns."""
     outputs = []
     for t in range(xs.shape[1]):
         new, y = cell(carry, xs[:, t])
@@ -136,7 +136,7 @@ def test_a_carry_of_another_kind_is_an_error():
 
 
 class Noisy(eqx_rnn.RNNCellBase):
-    """A random key per row in the carry, beside nothing."""
+    """A cell whose carry is only a random key per row."""
 
     weight: jax.Array
     num_feature_dims = 1

@@ -108,7 +108,7 @@ class Problem:
 
 @pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
 def test_values_and_all_derivatives(case):
-    """Values and gradients, and forward derivatives of both, which are Hessian-vector products."""
+    """Values, gradients and their forward derivatives, including Hessian-vector products."""
     problem = Problem(case, 11, steps(11, "lengths", "resets"))
     tangents = random_like(problem.arguments, seed=7)
     transform = lambda run: lambda *args: jax.jvp(problem.gradients(run), args, tangents)
@@ -196,7 +196,7 @@ def test_the_engine_applies(case):
     ids=["tanh", "sigmoid", "sin", "gru"],
 )
 def test_gates_are_kept_only_if_the_derivative_needs_them(make, number):
-    """The number of arrays that are kept of each step: the carry, and the gates of `sin`."""
+    """Counts the arrays that are kept for each step: the carry, and for `sin` also the gates."""
     cell, inputs = make(5, 7, key=jax.random.key(0)), jnp.zeros((8, 3, 5))
     carry = cell.initialize_carry(None, inputs[0])
     run = lambda inputs: fast_scan(cell, carry, inputs, None, NO_STEPS, **OPTIONS)
@@ -206,7 +206,7 @@ def test_gates_are_kept_only_if_the_derivative_needs_them(make, number):
 
 
 def test_vmap_of_a_run_forms_one_gradient_of_the_weights():
-    """Not one gradient per row of the batch, summed afterwards."""
+    """It does not form one gradient per row of the batch and sum afterwards."""
     cell = eqx_rnn.LSTMCell(5, 7, key=jax.random.key(0))
     parameters, static = eqx.partition(eqx_rnn.RNN(cell), eqx.is_array)
     xs = random_like(jax.ShapeDtypeStruct((17, 11, 5), float), 2)
@@ -223,7 +223,7 @@ def test_vmap_of_a_run_forms_one_gradient_of_the_weights():
 
 @pytest.mark.parametrize("name", ["lstm", "gru-reset-before"])
 def test_vmap_of_other_derivatives(name):
-    """With the mapped axis on all arguments, and on the inputs alone."""
+    """With the mapped axis on all arguments, and on the inputs only."""
     problem = Problem(BY_NAME[name], 5, steps(5))
     stacked = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), problem.arguments)
     only_inputs = (*problem.arguments[:2], stacked[2], problem.arguments[3])
@@ -287,7 +287,7 @@ def test_inside_jax_checkpoint_and_scan():
 
 
 def test_bfloat16():
-    """Both engines round, at different places. The errors from float64 are of the same size."""
+    """Both engines round, at different places. Their errors against float64 have similar size."""
     case = BY_NAME["lstm"]
     cell = case.cell(jnp.bfloat16)
     xs = case.inputs(11, *BATCH, dtype=jnp.bfloat16)

@@ -99,7 +99,7 @@ np.save(f"{folder}/step.npy", np.stack([*carry, output]))
 
 
 def test_a_process_without_eqx_rnn(tmp_path):
-    """An RNN and a step as functions of arrays, and a step with a carry that it registers."""
+    """It runs an RNN and a step as functions of arrays, and a step with a carry it registers."""
     cell, xs = LSTM.cell(), LSTM.inputs(2, 5)
     rnn, carry = eqx_rnn.RNN(cell), LSTM.carry(cell, 2)
     leaves, tree = jax.tree.flatten(carry)
@@ -144,7 +144,7 @@ RESETS = np.array([[1, 0, 0, 1], [0, 0, 1, 0]], bool)
 
 
 def layers():
-    """One layer of each kind and with each option. Lengths are not checked."""
+    """One layer of each kind, and one with each option. None of them checks lengths."""
     make = lambda case, **options: eqx_rnn.RNN(case.cell(), check_lengths=False, **options)
     gru, slstm, conv = (BY_NAME[name] for name in ("gru", "slstm", "conv-lstm-1d"))
     yield "lstm", make(BY_NAME["lstm"]), BY_NAME["lstm"]
@@ -201,7 +201,7 @@ def test_symbolic_sizes(name, dims):
 
 
 def test_lengths_that_are_checked_cannot_be_exported():
-    """The error names the option. Without the check, lengths are clipped to the time axis."""
+    """The error names the option. Without the check, the layer clips lengths to the time axis."""
     case = BY_NAME["gru"]
     xs = case.inputs(2, 4)
     checked = jax.jit(lambda xs, lengths: eqx_rnn.RNN(case.cell())(xs, seq_lengths=lengths))
@@ -222,7 +222,7 @@ def test_lengths_that_are_checked_cannot_be_exported():
 
 
 def test_symbolic_space():
-    """The size of images, for a convolution that keeps it."""
+    """The size of images may be symbolic for a convolution that keeps it."""
     case = BY_NAME["conv-lstm-1d"]
     rnn, xs = eqx_rnn.RNN(case.cell()), case.inputs(2, 4)
     run = lambda xs: jax.grad(lambda xs: jnp.sum(jnp.sin(rnn(xs))))(xs)

@@ -1,4 +1,4 @@
-"""Functions in cells: copies, pickles, comparison; modules in their place are trained."""
+"""Functions in cells: copies, pickles and comparison. Modules in their place are trained."""
 
 import copy
 import functools
@@ -72,7 +72,7 @@ LAYERS = {
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_copies_of_cells(case, how):
-    """Equal structure, equal numbers, and the same operations in a step."""
+    """Copies have equal structure, equal numbers, and the same operations in a step."""
     cell = case.cell()
     other = COPIES[how](cell)
     assert other is not cell
@@ -96,7 +96,7 @@ def test_copies_of_layers(name, how):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_pickles_survive_a_move_of_files(case):
-    """Nothing in them names a module that is not public, nor one of JAX's."""
+    """Pickles name no private module, neither of this package nor of `jax.nn`."""
     cell = case.cell()
     sample = jax.ShapeDtypeStruct((2, *case.features), jnp.float64)
     carry = cell.initialize_carry(KEY, sample)
@@ -345,7 +345,7 @@ def test_leaves_are_arrays(case):
     assert jax.tree.structure(jax.jit(lambda cell: cell)(cell)) == jax.tree.structure(cell)
 
 
-# The first row of each cell, but an `AntisymmetricRNNCell` that has a gate.
+# The first case of each cell, except for `AntisymmetricRNNCell`, where the case has a gate.
 ONE_OF_EACH = {
     type(case.cell()): case for case in reversed(CELLS) if case.name != "antisymmetric-rnn-no-bias"
 }
@@ -359,7 +359,7 @@ SLOTS = [
 
 @pytest.mark.parametrize(("case", "slot"), SLOTS, ids=lambda value: getattr(value, "name", value))
 def test_a_module_is_trained(case, slot):
-    """`PReLU` in every cell, through `RNN`: against a difference quotient in all its slopes."""
+    """The gradient of `PReLU` in every cell, through `RNN`, against a difference quotient."""
     make = lambda **options: case.make(**{slot: eqx.nn.PReLU(0.3)}, **options)
     cell = random_like(eqx.filter_eval_shape(make, dtype=jnp.float64, key=KEY), 0, scale=0.5)
     cell = eqx.tree_at(lambda c: getattr(c, slot).negative_slope, cell, jnp.asarray(0.3, float))

@@ -1,4 +1,4 @@
-"""What options of the gated and normalised cells mean, and where two cells are the same one."""
+"""Options of the gated and normalised cells, and cells that equal each other."""
 
 import functools
 
@@ -25,7 +25,7 @@ assert_close = functools.partial(np.testing.assert_allclose, rtol=1e-14, atol=1e
 
 
 def build(make, seed=0, **options):
-    """A cell whose weights, biases too, are random and distinct, and a carry."""
+    """A cell with random distinct weights, including biases, and a carry."""
     cell = random_cell(make, 3, 4, seed=seed, dtype=None, **options)
     return cell, random_like(jax.eval_shape(lambda: cell.initialize_carry(None, X)), seed=3)
 
@@ -49,7 +49,7 @@ def test_no_bias_is_a_bias_of_zero(make):
 
 
 def test_other_activations():
-    """An UGRNN gives each part of its stacked gates the function that is meant for it."""
+    """A UGRNN applies the right function to each part of its stacked gates."""
     cell, h = build(eqx_rnn.UGRNNCell, activation=jax.nn.relu, gate_activation=jax.nn.hard_sigmoid)
     a_g, a_n = np.split(X @ cell.weight_ih.T + h @ cell.weight_hh.T + cell.bias, 2, axis=-1)
     g, n = np.clip(a_g / 6 + 0.5, 0, 1), np.maximum(a_n, 0)
@@ -57,7 +57,7 @@ def test_other_activations():
 
 
 def test_one_gate_cells_agree():
-    """An UGRNN is a JANET with `beta` 0, and an MGU whose gate does not reset."""
+    """A UGRNN is a JANET with `beta` 0, and an MGU whose gate does not reset."""
     ugrnn, carry = build(eqx_rnn.UGRNNCell)
     janet, _ = build(eqx_rnn.JANETCell, beta=0.0)
     mgu, _ = build(eqx_rnn.MGUCell, reset_gate=False)
@@ -97,7 +97,7 @@ def test_layer_normalisation_sees_no_scale_and_starts_from_its_gains(make):
 
 
 def test_layer_normalisation_in_half_precision():
-    """A large mean does not drown the differences: statistics are taken in float32."""
+    """Differences survive beside a large mean, because statistics are computed in float32."""
     x = (100 + 4 * random_like(jax.ShapeDtypeStruct((3, 16), jnp.float64), 0)).astype(jnp.bfloat16)
     exact = normalize(x.astype(jnp.float64), 1e-5)
     assert normalize(x, 1e-5).dtype == jnp.bfloat16
@@ -114,7 +114,7 @@ def test_initial_recurrent_weights_of_an_ind_rnn():
 
 
 def test_chrono_forget_bias():
-    """`exp` of it is uniform between 1 and `max_steps - 1`; the candidate's is not touched."""
+    """`exp` of the bias is uniform from 1 to `max_steps - 1`. The candidate's does not change."""
     init = jax.nn.initializers.constant(4.0)
     make = functools.partial(eqx_rnn.JANETCell, 3, 500, bias_init=init, key=jax.random.key(0))
     s, n = np.split(np.asarray(make(forget_bias=eqx_rnn.chrono(101), dtype=float).bias), 2)

@@ -1,4 +1,4 @@
-"""A key gives the same weights for good: they are derived here again, from the key alone."""
+"""A key gives the same weights in all versions. The tests derive them again, from the key alone."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ KEYS = {
 
 
 def matrix(key, gates, rows, columns, *kernel, init=NORMAL):
-    """One draw per gate, in float32, stacked in rows with the outputs first."""
+    """One draw per gate in float32, stacked along the rows, outputs first."""
     drawn = [
         np.asarray(init(k, (*kernel, columns, rows), jnp.float32)) for k in jr.split(key, gates)
     ]
@@ -30,7 +30,7 @@ def vector(key, size):
 
 
 def forgetful(key):
-    """The biases of four gates, the second one's raised by 1."""
+    """The biases of four gates. The second bias is raised by 1."""
     return vector(key, 16) + np.repeat(np.float32([0, 1, 0, 0]), 4)
 
 

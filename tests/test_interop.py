@@ -1,4 +1,4 @@
-"""Weights of other frameworks, there and back; their numbers, kept in `data/interop.npz`."""
+"""Round trips of the weights of other frameworks, and their numbers from `data/interop.npz`."""
 
 import pathlib
 
@@ -21,7 +21,7 @@ def flatten(weights):
 
 @every_case
 def test_round_trip(case):
-    """Adding 1 to a forget gate's bias and taking it away again costs a rounding."""
+    """Adding 1 to the bias of a forget gate and subtracting it again costs a rounding error."""
     weights = case.weights()
     back, wanted = flatten(case.write(case.read(weights))), flatten(case.merge(weights))
     assert back.keys() == wanted.keys()
@@ -32,7 +32,7 @@ def test_round_trip(case):
 
 @pytest.mark.parametrize("case", NUMBERS, ids=lambda case: case.name)
 def test_same_numbers(case):
-    """Outputs, final states, and gradients by weights, inputs and first states."""
+    """Outputs, final states, and gradients for weights, inputs and first states."""
     arguments = case.arguments()
     run = lambda weights, inputs, state: case.run(case.read(weights), inputs, state)
     if case.framework == "onnx":

@@ -1,4 +1,4 @@
-"""What is missing, superfluous or mis-shaped is refused in words that name it."""
+"""Errors about missing, superfluous or mis-shaped weights name the weight."""
 
 import re
 
@@ -11,7 +11,7 @@ NAMED = [case for case in CASES if case.framework in ("torch", "flax", "haiku")]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_named_case = pytest.mark.parametrize("case", NAMED, ids=lambda case: case.name)
 
-# Without these, weights are those of another layer: a missing one cannot be told from none at all.
+# Optional weights. Without them, the weights are those of another valid layer, so no error is due.
 OPTIONAL = {
     "torch-lstm-1-no-bias-proj": ["weight_hr_l0"],
     "flax-mgucell": ["hn/bias"],
@@ -33,7 +33,7 @@ def leaves_with_owners(weights):
 
 
 def changed(case):
-    """For each array: its name, the weights once more, and where in them the array is."""
+    """For each array: its name, a copy of the weights, and the place of the array in the copy."""
     for name, _, _ in leaves_with_owners(case.weights()):
         weights = case.weights()
         (place,) = [place for found, *place in leaves_with_owners(weights) if found == name]
@@ -47,7 +47,7 @@ def test_a_missing_entry(case):
             continue
         rank = owner.pop(key).ndim
         if not owner and case.framework == "haiku":
-            continue  # no such module
+            continue  # the module is missing as a whole
         with pytest.raises(ValueError, match="is missing") as error:
             case.read(weights)
         wanted = rf"`{name.replace('if_', 'if')}` of shape \(([^()]*)\) is missing"  # linen's name
@@ -77,7 +77,7 @@ def test_a_superfluous_entry(case):
 
 @every_case
 def test_a_mis_shaped_entry(case):
-    """Twice the gates; an axis too many. The error names the entry, what was wanted, what came."""
+    """Twice the gates, or one axis too many. The error names the entry and both shapes."""
     rows_first = case.framework in ("torch", "onnx")
     for more_axes in (False, True):
         for name, weights, owner, key in changed(case):
@@ -90,7 +90,7 @@ def test_a_mis_shaped_entry(case):
             with pytest.raises(ValueError, match="must have shape") as error:
                 case.read(weights)
             if (case.name, name) == ("haiku-lstm", "lstm/linear/w") and not more_axes:
-                name = "lstm/linear/b"  # the one matrix tells all sizes
+                name = "lstm/linear/b"  # its one matrix determines all sizes
                 found = (4 * HIDDEN,)
             else:
                 found = owner[key].shape

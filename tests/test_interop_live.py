@@ -1,4 +1,4 @@
-"""Other frameworks as they are installed here: still the numbers that `data/interop.npz` keeps."""
+"""The installed versions of other frameworks still give the numbers in `data/interop.npz`."""
 
 import importlib.util
 import os
@@ -23,7 +23,7 @@ MODULES["onnx"] = ["onnx", "onnxruntime"]
 
 @pytest.mark.parametrize("framework", MODULES)
 def test_stored_numbers_are_still_theirs(framework, tmp_path):
-    """In a process of its own: their settings and their warnings are not ours."""
+    """Each framework runs in its own process, with its own settings and warnings."""
     for module in MODULES[framework]:
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed; the [bench] extra has it")
@@ -46,7 +46,7 @@ def test_stored_numbers_are_still_theirs(framework, tmp_path):
     "case", [case for case in CASES if case.name.endswith("-nnx")], ids=lambda case: case.name
 )
 def test_nnx(case):
-    """Two steps, and their gradients by nnx's own weights."""
+    """Two steps, and their gradients with respect to nnx's weights."""
     names = ("LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell")
     (name,) = [name for name in names if case.name == f"flax-{name.lower()}-nnx"]
     make = getattr(nnx, name)

@@ -66,7 +66,7 @@ def test_dtype_decides():
 
 
 def test_torch_tensors():
-    """With gradients, in bfloat16; and back into a module, where a warning would be an error."""
+    """Tensors with gradients or in bfloat16, and the way back into a module without warnings."""
     torch = pytest.importorskip("torch", reason="torch is not installed; the [bench] extra has it")
     weights = as_dtype(CASE["torch-gru-1"].weights(), jnp.bfloat16)
     to_torch = lambda a: torch.tensor(a.astype(np.float32)).bfloat16().requires_grad_()
@@ -135,10 +135,10 @@ def test_torch_prefix():
 
 
 def test_haiku_prefix():
-    one = CASE["haiku-lstm"].weights()["lstm/linear"]
-    params = {"agent/~/core/linear": one, "agent/head": {"w": np.ones((2, 2))}}
+    arrays = CASE["haiku-lstm"].weights()["lstm/linear"]
+    params = {"agent/~/core/linear": arrays, "agent/head": {"w": np.ones((2, 2))}}
     cell = interop.from_haiku(params, "LSTM", prefix="agent/~/core")
-    assert eqx.tree_equal(cell, interop.from_haiku({"linear": one}, "LSTM"))
+    assert eqx.tree_equal(cell, interop.from_haiku({"linear": arrays}, "LSTM"))
     assert interop.to_haiku(cell, prefix="agent/core").keys() == {"agent/core/linear"}
     with pytest.raises(ValueError, match=r"`prefix`.*agent/head.*Pass the path"):
         interop.from_haiku(params, "LSTM")
@@ -189,8 +189,10 @@ def test_torch_states_of_one_layer():
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_cudnn_layers_of_keras(kind):
-    """Their kernels, gate by gate, are torch's matrices read in another shape, and Keras's own
-    conversion transposes each block and then reads it column by column."""
+    """The kernel of each gate is torch's matrix, read in another shape.
+
+    Keras's own conversion transposes each block and then reads it column by column.
+    """
     torch_weights = CASE[f"torch-{kind.lower()}-cell"].weights()
     order = [0, 1, 2, 3] if kind == "LSTM" else [1, 0, 2]  # i, f, c, o; z, r, h
     split = lambda name: [np.split(torch_weights[name], len(order))[k] for k in order]
@@ -230,7 +232,7 @@ def test_three_sigmoids():
 
 
 def test_peepholes_of_zeros_stay():
-    """What is read does not depend on what numbers there are."""
+    """The type of the cell does not depend on the values of the weights."""
     W, R, B = (CASE["onnx-lstm-forward"].weights()[name] for name in "WRB")
     rnn = interop.from_onnx(W, R, B, "LSTM", P=np.zeros((1, 6)))
     assert isinstance(rnn.cell, PeepholeLSTMCell)
@@ -239,7 +241,7 @@ def test_peepholes_of_zeros_stay():
 
 
 def test_carry_of_the_read_module():
-    """A carry that torch's states make is one that the module made from torch's weights takes."""
+    """The module from torch's weights accepts the carry from torch's states."""
     module = CASE["torch-lstm-2-bi"].read(CASE["torch-lstm-2-bi"].weights())
     h, c = draw([(4, 2), (4, 2)], seed=1)
     carry = interop.from_torch_state(h, c, bidirectional=True)

@@ -1,4 +1,4 @@
-"""What has no counterpart elsewhere, and what cannot be read, is refused in words that say why."""
+"""Errors about weights and options that cannot be read, or that other frameworks lack."""
 
 import equinox as eqx
 import jax
@@ -37,7 +37,7 @@ def relu(x):
     return jnp.maximum(x, 0)
 
 
-# Each row: what is called, the error's type, and what its text must contain.
+# Each row: the call, the type of the error, and the parts of its text.
 torch_weights = lambda kind: CASE[f"torch-{kind}-1"].weights()
 keras_weights = lambda name: CASE[name].weights()
 onnx = lambda name: [CASE[name].weights().get(key) for key in "WRB"]

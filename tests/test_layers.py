@@ -1,4 +1,4 @@
-"""What layers share: first carries, sizes, steps of a stack, and layers that users write."""
+"""Common behaviour of layers: first carries, sizes, steps of a stack, layers of users."""
 
 import equinox as eqx
 import jax
@@ -111,14 +111,14 @@ class Add(eqx_rnn.RNNCellBase):
 
 
 def stack(residual):
-    """A stack in a stack, with an LSTM's pair for a carry and a projection in it."""
+    """A stack in a stack, with an LSTM and a projection in it."""
     inner = Stacked([gru(3, 3), lstm(3, 5, proj_size=3)], residual=residual)
     return Stacked([lstm(3, 3), inner, gru(3, 3, seed=5)], residual=residual)
 
 
 @pytest.mark.parametrize("residual", [False, True])
 def test_a_stack_goes_on_step_by_step(residual):
-    """Each sequence where it ended: its prefix by the layer, the rest by the cell."""
+    """The layer runs a prefix of each sequence. The cell continues where the prefix ended."""
     stacked = stack(residual)
     cell = stacked.as_cell()
     pairs = zip(jax.tree.leaves(cell), jax.tree.leaves(stacked), strict=True)
@@ -170,7 +170,7 @@ class Dense(AbstractLayer):
 
 
 class Readout(RNN):
-    """A layer of a user that changes the outputs of ours."""
+    """A user's layer that changes the outputs of `RNN`."""
 
     def __call__(self, inputs, **options):
         carry, outputs = super().__call__(inputs, **options)
@@ -229,7 +229,7 @@ def test_a_stack_that_cannot_be_stepped_says_why(name):
 
 
 class Smooth(AbstractLayer):
-    """The mean of a step and the one before, where both are valid; with a carry and with keys."""
+    """The mean of a step and the previous step, if both are valid, with a carry and keys."""
 
     scale: jax.Array
     num_feature_dims = 1
@@ -266,7 +266,7 @@ class Smooth(AbstractLayer):
 
 @pytest.mark.parametrize("options", [{}, {"seq_lengths": LENGTHS}, {"mask": HOLES}], ids=str)
 def test_own_layers_in_a_stack(options):
-    """Against each layer by hand, where a skipped step is zero before and after an own layer."""
+    """Compares with single layers. Skipped steps are zero before and after a user's layer."""
     valid = {"seq_lengths": PREFIX, "mask": HOLES}.get(
         next(iter(options), ""), np.ones((3, 6), bool)
     )
@@ -339,7 +339,7 @@ class Forgetful(Dense):
 
 
 class Half(Dense):
-    """Returns every other step."""
+    """Returns every second step."""
 
     def __call__(self, inputs, **options):
         return (), inputs[:, ::2]
@@ -412,7 +412,7 @@ def test_sequential(key):
 
 
 def test_a_model_of_one_sequence_under_vmap():
-    """`eqx.nn` layers are for one vector: write the model for one sequence, and map the batch."""
+    """`eqx.nn` layers take one vector. The model is for one sequence, and `vmap` maps the batch."""
     rnn, linear = lstm(3, 4), dense(4, 2).linear
     model = lambda x, n: linear(eqx_rnn.last_valid(rnn(x, seq_lengths=n), seq_lengths=n))
     batched = jax.vmap(linear)(
@@ -451,7 +451,7 @@ class Convolution(AbstractLayer):
 
 
 def test_own_layers_of_other_kinds():
-    """Tokens below, a convolution over time between: each row as without its padding."""
+    """Tokens at the bottom, a convolution over time between. Each row is as without its padding."""
     stacked = Stacked([Embed(XS[0]), Convolution(), gru(3, 4)])
     tokens = np.random.default_rng(0).integers(0, 6, (3, 6))
     final, ys = eqx.filter_jit(stacked)(tokens, seq_lengths=LENGTHS, return_carry=True)

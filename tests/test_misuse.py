@@ -1,4 +1,4 @@
-"""Usual habits that cannot work here get an error that names call and argument, and a remedy."""
+"""Common habits from other libraries raise errors that name the call, the argument and a remedy."""
 
 import enum
 import inspect
@@ -54,7 +54,7 @@ def conv(**options):
     return eqx_rnn.ConvLSTMCell(2, 4, **({"kernel_size": (3, 3)} | options), key=KEY)
 
 
-# Each row: what is called, and what the text of the error must contain.
+# Each row: the call, and the parts of the text of its error.
 MISUSES = {
     # Arguments of other libraries.
     "batch_first": (lambda: RNN(lstm(), batch_first=True), "RNN.__init__", "`time_major`"),
@@ -215,7 +215,7 @@ MISUSES = {
         "Stacked: `initial_carry`",
         "bidirectional=True",
     ),
-    # What is a cell, and what a layer.
+    # Cells and layers, confused.
     "a class": (lambda: RNN(LSTMCell), "RNN: `cell`", "the class LSTMCell", "`LSTMCell(...)`"),
     "a class of a layer": (lambda: Stacked([LSTMCell]), "`layers[0]`", "the class LSTMCell"),
     "a cell of Equinox": (
@@ -521,7 +521,7 @@ def both_above():
 
 
 class Pad(RNNCellBase):
-    """Outputs of a width that nothing tells before inputs are there."""
+    """A cell whose output width is known only from a step."""
 
     size: int = eqx.field(static=True)
     num_feature_dims = 1
@@ -537,7 +537,7 @@ def unknown_width(size):
     return Pad(size)
 
 
-# As an own cell with an attribute `cell` or `cells` would be, wrappers of layers are no cells.
+# Layers are not cells, so wrappers refuse them.
 LAYERS = {"RNN": lambda: RNN(lstm()), "Stacked": lambda: Stacked([RNN(lstm())])}
 WRAPPERS = ("Zoneout", "DropConnect", "RecurrentDropout", "Residual", "LearnedCarry")
 for _layer, _make in LAYERS.items():
@@ -554,11 +554,11 @@ def test_misuse(name):
     call, *texts = MISUSES[name]
     with pytest.raises((TypeError, ValueError)) as raised:
         call()
-    told = str(raised.value)
-    missing = [text for text in texts if text not in told]
-    assert not missing, f"{missing} not in:\n{told}"
-    assert len(told) < 600, told
-    assert "\n" not in told
+    message = str(raised.value)
+    missing = [text for text in texts if text not in message]
+    assert not missing, f"{missing} not in:\n{message}"
+    assert len(message) < 600, message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
@@ -599,7 +599,7 @@ def test_every_item_is_checked(k):
 
 
 def test_good_neighbours():
-    """What is close to a misuse and right."""
+    """Calls that resemble a misuse but are right."""
     LSTMCell(3, 4, key=jax.random.PRNGKey(0))
     state = enum.StrEnum("State", ["current"]).current
     assert eqx_rnn.CTRNNCell(3, 4, state=state, key=KEY).state == "current"
@@ -616,7 +616,7 @@ def test_good_neighbours():
 
 
 def test_signatures_are_whole():
-    """The names of arguments in `help` and editors are those of the source."""
+    """`help` and editors show the argument names of the source."""
     assert list(inspect.signature(LSTMCell).parameters)[:3] == [
         "input_size",
         "hidden_size",

@@ -1,4 +1,4 @@
-"""Numbers and flags of NumPy serve wherever Python's do, and are kept as Python's."""
+"""NumPy numbers and flags are accepted in place of Python's, and converted to Python."""
 
 import inspect
 
@@ -18,7 +18,7 @@ SCALARS = {bool: np.bool_, int: np.int64, float: np.float32}
 
 
 def rounded(value):
-    """As float32 holds it, in Python's numbers."""
+    """The value rounded to float32, as a Python number."""
     if isinstance(value, tuple):
         return tuple(map(rounded, value))
     return float(np.float32(value)) if isinstance(value, float) else value
@@ -36,7 +36,7 @@ def as_arrays(value):
 
 
 def assert_same(a, b):
-    """One structure, static fields included, of the same types, and equal leaves."""
+    """Asserts equal structures, including static fields and their types, and equal leaves."""
     assert jax.tree.structure(a) == jax.tree.structure(b)
     assert hash(jax.tree.structure(a)) == hash(jax.tree.structure(b))
     jax.tree.map(np.testing.assert_array_equal, a, b)
@@ -48,7 +48,7 @@ def assert_same(a, b):
 @pytest.mark.parametrize("case", CELLS, ids=lambda case: case.name)
 def test_cells(case, convert):
     cell_type, args, options = case.call
-    # Every number that the signature has, not only those of the row.
+    # Every number in the signature, not only the numbers of the case.
     parameters = inspect.signature(cell_type).parameters.values()
     numbers = {p.name: p.default for p in parameters if type(p.default) in SCALARS}
     options = {name: rounded(value) for name, value in (numbers | options).items()}
@@ -120,14 +120,14 @@ def test_single_numbers_of_jax():
 
 
 def test_a_length_stays_an_array():
-    """Of one sequence without batch axes the length is one number of NumPy."""
+    """The length of one sequence without batch axes may be one NumPy number."""
     ys = RNN(gru())(jnp.ones((3, 3)), seq_lengths=np.int32(2))
     np.testing.assert_array_equal(ys[2], 0)
     assert np.all(np.asarray(ys[1]) != 0)
 
 
 def test_other_kinds():
-    """bfloat16, and an array where a sequence of numbers is wanted."""
+    """bfloat16, and an array in place of a sequence of numbers."""
     cell = eqx_rnn.LEMCell(3, 4, dt=ml_dtypes.bfloat16(0.5), key=KEY)
     assert type(cell.dt) is float
     assert cell.dt == 0.5
@@ -141,7 +141,7 @@ def test_other_kinds():
 
 
 def test_a_jitted_step_is_shared():
-    """Cells that differ in whose numbers they were built with compile once."""
+    """Cells that were built with NumPy and with Python numbers share one compilation."""
     count = []
 
     @eqx.filter_jit

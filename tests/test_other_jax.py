@@ -48,7 +48,7 @@ TRACER = "jax.core.Tracer"  # Equinox reads it at run time
 
 @contextlib.contextmanager
 def reloaded():
-    """The engine, loaded anew in the JAX as it is now."""
+    """Loads the engine again, in the current state of JAX."""
     ours = [name for name in sys.modules if name.startswith(RELOADED)]
     saved = {name: sys.modules.pop(name) for name in ours}
     parents = {name: getattr(eqx_rnn, name.rpartition(".")[2]) for name in RELOADED}
@@ -76,7 +76,7 @@ def value_and_gradient(scan):
 
 
 def run_reloaded():
-    """The results of two calls in a new engine, and the warnings."""
+    """The results of two calls with a reloaded engine, and the warnings."""
     with reloaded() as scan, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         first, second = value_and_gradient(scan), value_and_gradient(scan)
@@ -172,8 +172,8 @@ def test_the_engine_works_in_this_jax(expected):
     assert not messages
 
 
-# All names at once, in a process that imports the whole package without them. JAX and Equinox are
-# loaded before, because Equinox reads some of these names.
+# A process that imports the whole package without any of the names. It loads JAX and Equinox
+# before, because Equinox reads some of these names.
 WITHOUT_NAMES = """
 import importlib, sys, warnings
 import jax, jax.numpy as jnp, numpy as np, equinox as eqx

@@ -18,7 +18,7 @@ class Counter(NamedTuple):
 
 
 class NoisySum(eqx_rnn.RNNCellBase):
-    """An integer and a float in the carry, two outputs, a feature axis less, and a random step."""
+    """Integer and float in the carry, two outputs, one feature axis less, and a random step."""
 
     scale: jax.Array
 
@@ -61,7 +61,7 @@ def test_each_step_gets_its_own_key():
 
 
 class Leaky(eqx_rnn.FactoredCell):
-    """Gates in a `NamedTuple`, each part without one of them; a parameter in the update."""
+    """Gates in a `NamedTuple`. Each part lacks one of them, and `update` has a parameter."""
 
     weight: jax.Array
     leak: jax.Array

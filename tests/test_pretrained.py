@@ -1,10 +1,10 @@
-"""Trained networks that packages on PyPI ship, read by `interop`: the same numbers step by step.
+"""Trained networks from packages on PyPI, read by `interop`, give the same numbers step by step.
 
-- silero-vad: is somebody speaking? An LSTM, in a torch file and in an ONNX one.
-- g2p-en: English spelling to sounds. Two GRUs, an encoder and a decoder, with torch's weights.
-- g2pM: which sound a Chinese character has here. A bidirectional LSTM, a torch state dict.
+- silero-vad detects speech: an LSTM, as a torch file and as an ONNX file.
+- g2p-en maps English spelling to sounds: two GRUs (encoder and decoder) with torch's weights.
+- g2pM chooses the sound of a Chinese character: a bidirectional LSTM as a torch state dict.
 
-All need the [bench] extra, and none the network.
+All tests need the [bench] extra. No test needs the network.
 """
 
 import importlib.util
@@ -22,19 +22,19 @@ from eqx_rnn import RNN, interop
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
-# The packages leave files open, and warn in other ways that are not ours.
+# The packages leave files open and raise other warnings, which do not concern this package.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(autouse=True)
 def float32():
-    """All of these were trained in it."""
+    """All networks here were trained in float32."""
     with jax.enable_x64(False):
         yield
 
 
 def package(*names):
-    """The folder of the first; a skipped test where one is missing."""
+    """The folder of the first package. Skips the test if one of the packages is missing."""
     for name in names:
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed; the [bench] extra has it")
@@ -74,7 +74,7 @@ def test_silero_vad():
     rnn = interop.from_onnx(*(weights[name] for name in node.input[1:4]), "LSTM")
     assert eqx.tree_equal(cell, rnn.cell)
 
-    # A voice of sorts: a buzz whose pitch and loudness change, then noise.
+    # An imitation of a voice: a buzz whose pitch and loudness change, then noise.
     time = np.arange(40 * 512) / 16000
     pitch = 2 * np.pi * np.cumsum(120 + 40 * np.sin(9 * time)) / 16000
     buzz = sum(np.sin(k * pitch) / k for k in range(1, 20)) * np.sin(12 * time) ** 2
@@ -135,7 +135,7 @@ def test_g2p_en(monkeypatch):
         wanted = theirs.gru(letters, letters.shape[1], *matrices)
         hidden, outputs = encoder(letters, return_carry=True)
         np.testing.assert_allclose(outputs, wanted, **CLOSE)
-        if word == "equinox":  # in pieces, as somebody types it, and an end sign
+        if word == "equinox":  # in pieces, as if typed, and an end sign
             carry, pieces = None, []
             for piece in np.split(letters, 4, axis=1):
                 carry, output = encoder(piece, initial_carry=carry, return_carry=True)

@@ -1,4 +1,4 @@
-"""Products that take another form on a CPU where that is faster."""
+"""Products that take another form on a CPU if it is faster."""
 
 import re
 

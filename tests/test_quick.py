@@ -71,7 +71,7 @@ def value_and_gradients(run, *arguments):
 
 @pytest.mark.parametrize("case", CELLS_AND_WRAPPERS, ids=lambda case: case.name)
 def test_all_cells(case):
-    """Values by the paper's equations in NumPy, gradients by those of a loop of single steps."""
+    """Compares values with the paper's equations in NumPy, and gradients with a loop of steps."""
     cell, xs, steps = (
         case.cell(),
         case.inputs(BATCH, TIME),
@@ -150,7 +150,7 @@ WRAPPERS = {
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 def test_wrappers_in_training(wrap):
-    """What they draw is the same in a loop of single steps."""
+    """A loop of single steps draws the same random numbers."""
     cell, xs = wrap(LSTM.cell()), LSTM.inputs(BATCH, TIME)
     run = lambda cell, xs: eqx_rnn.RNN(cell)(xs, key=KEY, seq_lengths=LENGTHS, return_carry=True)
     by_hand = lambda cell, xs: loop(cell, xs, key=KEY, seq_lengths=LENGTHS)
@@ -190,7 +190,7 @@ def test_vmap_and_forward_mode():
 
 @pytest.mark.parametrize("framework", ["torch", "keras", "equinox"])
 def test_interop(framework):
-    """There and back."""
+    """A round trip."""
     read = getattr(interop, f"from_{framework}")
     cell = eqx_rnn.GRUCell(3, 4, dtype=FLOAT, key=KEY)
     module = eqx_rnn.Stacked([eqx_rnn.RNN(cell)]) if framework == "torch" else cell
@@ -230,7 +230,7 @@ def test_a_stack_steps_as_it_runs():
 
 
 def test_errors():
-    """They are raised, not asserted."""
+    """Errors are raised, not asserted."""
     rnn, xs = eqx_rnn.RNN(LSTM.cell()), LSTM.inputs(BATCH, TIME)
     with pytest.raises(ValueError, match="`mask` must be a bool array"):
         rnn(xs, mask=MASK[:2])

@@ -1,6 +1,6 @@
-"""Nothing here relies on NumPy's silent addition of axes: vectors meet batches explicitly.
+"""The package does not rely on implicit rank promotion: it broadcasts vectors explicitly.
 
-The errors come when a function is traced, so nothing is compiled here.
+JAX raises these errors when it traces a function, so the tests compile nothing.
 """
 
 import equinox as eqx
@@ -82,7 +82,7 @@ def test_flip_sequences(time_major, shape):
 
 @pytest.mark.parametrize("make", [eqx_rnn.JANETCell, eqx_rnn.SLSTMCell, eqx_rnn.ConvLSTMCell])
 def test_initialisers(make):
-    """With initialisers that draw everything, the carry too."""
+    """With initialisers that draw everything, including the carry."""
     normal = jax.nn.initializers.normal()
     kernel = ((3,),) if make is eqx_rnn.ConvLSTMCell else ()
     options = {"forget_bias": eqx_rnn.chrono(9)} if make is eqx_rnn.JANETCell else {}

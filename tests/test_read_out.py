@@ -101,7 +101,7 @@ class PlainSaying(PlainAround):
 
 
 def by_hand(case, cell, old, x, rates, key):
-    """One step: the inner cell's, and the draws of `Zoneout`: one per part of the carry."""
+    """One step of the inner cell, and the draws of `Zoneout`, one per part of the carry."""
     new, _ = cell(old, x)
     whole = lambda part: isinstance(part, eqx_rnn.SLSTMMemory)
     tree = jax.tree.structure(new, is_leaf=whole)
@@ -117,7 +117,7 @@ def by_hand(case, cell, old, x, rates, key):
 
 @pytest.mark.parametrize("case", CELLS, ids=named)
 def test_zoneout_in_training_around_every_cell(case):
-    """With `update` as it is, jitted and rematerialised; and with rate 0."""
+    """With a plain, a jitted and a rematerialised `update`, and with rate 0."""
     cell, x = case.cell(), case.inputs(4)
     old = case.carry(cell, 4)
     parts = jax.tree.leaves(old, is_leaf=lambda part: isinstance(part, eqx_rnn.Mixable))
@@ -142,7 +142,7 @@ def test_zoneout_in_training_around_every_cell(case):
 
 @pytest.mark.parametrize("case", CELLS, ids=named)
 def test_zoneout_at_inference_around_every_cell(case):
-    """The mean of the old and the new carry, the memory of an sLSTM as its cell over normaliser."""
+    """The mean of the old and the new carry. The memory of an sLSTM is its cell over normaliser."""
     cell, x = case.cell(), case.inputs(4)
     old, rate = case.carry(cell, 4), 0.3
     if isinstance(old, eqx_rnn.SLSTMCarry):
@@ -229,7 +229,7 @@ class ReadOut(TwoOutputs):
 
 
 def two_steps(cell, old, x):
-    """The old carry, the gates, the inner cell's carry, the zoned-out one and the outputs."""
+    """The old carry, the gates, the carry of the inner cell, the zoned-out carry, the outputs."""
     carry, outputs = Zoneout(cell, LSTMCarry(0.3, 0.6))(old, x, key=KEY)
     gates = x + 0.5 * old.hidden
     new = LSTMCarry(jnp.tanh(gates + old.cell), old.cell + gates)
@@ -282,7 +282,7 @@ def test_unclear_outputs_are_an_error_that_names_the_cell(make):
             "return carry",
         ]
         assert not [part for part in wanted if part not in str(raised.value)]
-    result = eqx_rnn.RNN(Zoneout(cell, 0.0))(X[:, None])  # keeps nothing, so nothing is unclear
+    result = eqx_rnn.RNN(Zoneout(cell, 0.0))(X[:, None])  # no `read_out` needed
     assert_close(result, eqx_rnn.RNN(cell)(X[:, None]))
 
 
@@ -310,7 +310,7 @@ def test_zoneout_around_residual_says_which_goes_inside():
 
 @pytest.mark.parametrize("inner", ["lstm", "gru"])
 def test_the_engine_keeps_the_outputs_once(inner):
-    """As a part of the carries."""
+    """It keeps the outputs as a part of the carries."""
     case = INNER[inner]
     cell = Zoneout(case.cell(), 0.3)
     steps = Steps(None, None, jax.random.split(KEY, 11))

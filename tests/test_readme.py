@@ -1,4 +1,4 @@
-"""All code in README and docs runs, page by page and in order, as a reader runs it.
+"""All code in README and docs runs, page by page and in order.
 
 The blocks of a page share one namespace. A line `print(...)  # text` must print the text. The
 comment `<!-- needs: package -->` in front of a block says that it runs only with that package.
@@ -22,7 +22,7 @@ PRINTED = re.compile(r"^print\(.*\)  # (.*)$", re.MULTILINE)
 
 class Block(NamedTuple):
     line: int
-    package: str  # empty if the block needs only what the tests need
+    package: str  # empty if the block needs no further package
     code: str
 
 
@@ -36,7 +36,7 @@ def blocks(page):
 
 
 def run(page, package):
-    """Runs the blocks that need nothing, or this package; returns the namespace."""
+    """Runs the blocks that need no package or this package. Returns the namespace."""
     printed, namespace = [], {}
     namespace["print"] = lambda *values: printed.append(" ".join(map(str, values)))
     with jax.enable_x64(False):
@@ -69,7 +69,7 @@ def test_readme_runs_and_trains():
 
 
 def test_every_block_is_found():
-    """A fence that is indented, or has options, would be left out of the test."""
+    """The test would miss a fence that is indented or has options."""
     for page in [README, *OTHER_PAGES]:
         fences = re.findall(r"^\s*```\s*py", page.read_text(), re.MULTILINE)
         assert len(fences) == len(blocks(page)), page
@@ -77,7 +77,7 @@ def test_every_block_is_found():
 
 @pytest.mark.parametrize("page", [README, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    """`mkdocs build --strict` checks those of `docs`."""
+    """`mkdocs build --strict` checks the links of `docs`."""
     for file, anchor in re.findall(r"\]\(([^):#]+)(?:#([^)]*))?\)", page.read_text()):
         text = (ROOT / file).read_bytes()
         headings = re.findall(r"^#+ (.*)$", text.decode(), re.MULTILINE) if anchor else []

@@ -21,7 +21,7 @@ def simple(**options):
 
 
 class Own(LSTMCell):
-    """A subclass with another signature, and one field more."""
+    """A subclass with another signature and one more field."""
 
     extra: jax.Array
     scale: float = eqx.field(static=True)
@@ -133,7 +133,7 @@ def test_in_a_stack():
 
 
 def test_lines_are_filled():
-    """Equinox puts one field on each line, or all on one. Cells take as few lines as they can."""
+    """Equinox prints one field per line, or all on one line. Cells use as few lines as possible."""
     lines = repr(lstm(proj_size=8)).splitlines()
     assert len(lines) == 2
     assert all(len(line) <= 81 for line in lines)

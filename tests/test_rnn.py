@@ -32,7 +32,7 @@ def assert_result(result, expected):
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reversed"])
 @few_cases
 def test_equals_a_loop(case, reverse):
-    """With lengths and resets from a given carry, and alone from the cell's own."""
+    """With lengths, resets and a given carry, and without options from the cell's own carry."""
     cell = case.cell()
     rnn = eqx.filter_jit(eqx_rnn.RNN(cell, reverse=reverse))
     xs, carry = case.inputs(3, 6), case.carry(cell, 3)
@@ -170,7 +170,7 @@ def test_lengths_of_any_integer_dtype(dtype):
 
 
 def test_short_integers_and_long_sequences():
-    """300 steps do not fit in eight bits; the lengths do."""
+    """The lengths fit in eight bits, but the number of steps, 300, does not."""
     rnn, xs = eqx_rnn.RNN(LSTM.cell()), LSTM.inputs(2, 300)
     ys = rnn(xs, seq_lengths=np.array([200, 5], np.uint8))
     np.testing.assert_array_equal(np.any(ys != 0, -1).sum(1), [200, 5])
@@ -305,7 +305,7 @@ def test_eager_calls_compile_once():
 
 
 def test_default_precision():
-    """Without 64-bit mode all is float32, NumPy's float64 inputs too, as everywhere in JAX."""
+    """Without 64-bit mode, everything is float32, even for float64 inputs, as in JAX."""
     with jax.enable_x64(False):
         cell = eqx_rnn.LSTMCell(3, 4, key=jax.random.key(0))
         carry, ys = eqx_rnn.RNN(cell)(np.ones((2, 5, 3)), return_carry=True)

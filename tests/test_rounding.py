@@ -1,4 +1,4 @@
-"""Long runs in float32: as near to float64 as a plain loop in float32 is."""
+"""Long runs in float32 are as close to float64 as a plain loop in float32."""
 
 import types
 
@@ -19,7 +19,7 @@ SLOW_STEPS = row("antisymmetric-rnn-default", antisymmetric_rnn, eqx_rnn.Antisym
 
 
 def in_dtype(fields, dtype):
-    """The arrays in the fields of a cell in a dtype, Python's numbers as they are."""
+    """Casts the arrays in the fields of a cell to a dtype. Python numbers do not change."""
     cast = lambda value: value.astype(dtype) if isinstance(value, np.ndarray) else value
     return types.SimpleNamespace(**{name: cast(value) for name, value in vars(fields).items()})
 
@@ -39,7 +39,7 @@ def plain_loop(case, cell, xs, dtype):
 
 @pytest.mark.parametrize("case", [*VECTORS, SLOW_STEPS], ids=lambda case: case.name)
 def test_as_near_as_a_plain_loop(case):
-    """Median and larger errors; the very largest is chance where a step enlarges differences."""
+    """Compares quantiles of the errors. The maximum is random if a step amplifies differences."""
     cell = case.make(dtype=jnp.float32, key=jax.random.key(0))
     xs = case.inputs(STEPS, dtype=jnp.float32)
     exact = plain_loop(case, cell, xs, np.float64)

@@ -81,7 +81,7 @@ def test_gradients_of_last_valid_pass_by_skipped_steps(name):
 
 
 def test_last_valid_is_what_a_short_sequence_ends_with():
-    """A direction each: the last step forward, the first backward, as in the final carries."""
+    """Per direction: the last step forward, the first step backward, as in the final carries."""
     make = lambda seed: random_like(
         eqx.filter_eval_shape(lambda: eqx_rnn.GRUCell(2, 3, key=jax.random.key(0))), seed
     )
@@ -215,7 +215,7 @@ ERRORS = {
     "Keras's maxlen": (lambda: pad_sequences([ONES[0]], maxlen=9), "Did you mean `length`"),
     "torch's batch_first": (
         lambda: pad_sequences([ONES[0]], batch_first=True),
-        "Did you mean `time_major`. It means the opposite",
+        "Did you mean `time_major`. It has the opposite meaning",
     ),
     "one array": (
         lambda: pad_sequences(ONES),

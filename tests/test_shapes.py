@@ -1,4 +1,4 @@
-"""Shapes in annotations are checked when a function runs: of weights, carries, gates, outputs."""
+"""Run-time checks of the annotated shapes of weights, carries, gates and outputs."""
 
 import functools
 import inspect
@@ -39,7 +39,7 @@ def with_array(cell, name, array):
 
 @every_cell
 def test_a_weight_of_a_wrong_shape(case):
-    """A single row, which would be broadcast, and one too many."""
+    """A single row, which would be broadcast, and one row too many."""
     cell, xs = case.cell(), case.inputs(2, 2)
     carry = case.carry(cell, 2)
     for name in arrays_of(cell):
@@ -110,7 +110,7 @@ def test_wrong_arguments_and_results(call):
 
 @pytest.mark.parametrize("wrong", [jnp.sum, lambda x: x[..., :1], lambda x: x > 0, lambda x: None])
 def test_an_activation_that_changes_the_shape_or_kind(wrong):
-    """It is called on each gate; none of the results would broadcast unseen."""
+    """The cell calls it on each gate. No wrong result broadcasts silently."""
     for options in ({"activation": wrong}, {"gate_activation": wrong}):
         with pytest.raises(TypeError, match="an activation must return"):
             lstm(**options)(LSTMCarry(H, H), X)
@@ -133,7 +133,7 @@ def test_checks_are_switched_off_while_running():
 
 
 class Mine(LSTMCell):
-    """A user's class: its own methods have no checks, the inherited ones have."""
+    """A user's class. Its own methods have no checks, but the inherited methods have."""
 
     def __init__(self, size: "int", *, key):
         super().__init__(size, size, key=key)
@@ -152,7 +152,7 @@ def test_a_subclass_of_a_user():
 
 
 def test_methods_are_the_same_object_before_and_after_a_call():
-    """A jitted method is found again in the cache, and shows its own source."""
+    """The cache of `jit` finds the method again, and the method shows its own source."""
     before = eqx_rnn.JANETCell.update
     cell = eqx_rnn.JANETCell(3, 4, key=KEY)
     traces = []

@@ -1,4 +1,4 @@
-"""Values at skipped steps, and carries that a reset replaces, do not reach gradients."""
+"""Values at skipped steps and carries that a reset replaces have no effect on gradients."""
 
 import equinox as eqx
 import jax
@@ -158,7 +158,7 @@ def test_second_derivatives_and_vmap(cell):
 @pytest.mark.parametrize("options", [{}, {"checkpoint": 2}], ids=str)
 @pytest.mark.parametrize("cell", SINGULAR, ids=lambda cell: type(cell).__name__)
 def test_second_derivatives_where_a_nan_carry_is_held(cell, options):
-    """The forward pass that is kept for a derivative is differentiated again."""
+    """JAX differentiates the forward pass with saved arrays again."""
     mask, resets = MASK.copy(), np.zeros(MASK.shape, bool)
     resets[0, 2] = True  # the first valid step of a row that starts from NaN
     inputs = jnp.where(mask[..., None], INPUTS, NAN)
@@ -197,9 +197,9 @@ def test_second_derivatives_where_a_nan_carry_is_held(cell, options):
 
 @pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
 def test_a_nan_carry_that_a_reset_replaces(case):
-    """It is held over skipped steps first: a row of its own from the reset on is the same.
+    """Skipped steps hold it first. A row that starts at the reset has the same results.
 
-    In both directions: a reversed run of flipped inputs is the same run.
+    Both directions are tested: a reversed run of flipped inputs is the same run.
     """
     cell, inputs = case.cell(), case.inputs(2, 4)
     mask = np.array([4 * [True], [False, False, True, True]])
@@ -252,7 +252,7 @@ def test_norms_without_eps_between_layers(time_major):
 
 
 def test_a_call_without_a_valid_step():
-    """The one case without a valid step as a substitute. Skipped steps are computed from zeros."""
+    """Here no valid step can be the substitute, so skipped steps are computed from zeros."""
     cell = eqx_rnn.GRUCell(3, 4, dtype=jnp.float64, key=jax.random.key(0))
     start = jnp.full((2, 4), NAN)
     inputs = jnp.full((2, 5, 3), NAN)

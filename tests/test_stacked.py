@@ -18,7 +18,7 @@ XS = random_like(jax.ShapeDtypeStruct((3, 6, 3), float), 2)
 
 
 def layers(**options):
-    """Every kind of layer, each of another width."""
+    """Every kind of layer, each with a different width."""
     return [
         RNN(random_cell(eqx_rnn.LSTMCell, 3, 5, seed=0, proj_size=4), **options),
         Bidirectional(
@@ -92,7 +92,7 @@ def test_norms_and_residual_connections():
 
 
 class Echo(eqx_rnn.RNNCellBase):
-    """Returns its inputs; draws with the key into its carry."""
+    """Returns its inputs. With a key, its new carry is random."""
 
     num_feature_dims = property(lambda self: 1)
 
@@ -125,7 +125,7 @@ def test_each_layer_draws_for_itself():
 
 
 def test_without_dropout_only_arrays_are_leaves():
-    """So `jax.grad` and `jax.jit` take a stack as it is."""
+    """So `jax.grad` and `jax.jit` accept a stack directly."""
     stacked = Stacked(layers())
     gradient = jax.jit(jax.grad(lambda stacked: jnp.sum(stacked(XS))))(stacked)
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(gradient))
@@ -160,7 +160,7 @@ def test_create():
 
 
 def test_tied_layers():
-    """`eqx.nn.Shared` ties the cells of two layers; the gradient is the sum of both."""
+    """`eqx.nn.Shared` ties the cells of two layers. The gradient is the sum over both layers."""
     cells = [random_cell(eqx_rnn.GRUCell, 3, 3, seed=seed) for seed in (0, 1)]
     cell_of = lambda k: lambda stacked: stacked.layers[k].cell
     loss = lambda stacked: jnp.sum(jnp.sin(stacked(XS)))
@@ -173,7 +173,7 @@ def test_tied_layers():
 
 
 def stacked_cell():
-    """Nested, with an LSTM's pair for a carry in it, and a projection."""
+    """A nested stack with an LSTM and a projection in it."""
     lower = [
         random_cell(eqx_rnn.LSTMCell, 3, 5, seed=0, proj_size=4),
         random_cell(eqx_rnn.GRUCell, 4, 2, seed=1),
@@ -182,7 +182,7 @@ def stacked_cell():
 
 
 class OneCell(eqx_rnn.RNNCellBase):
-    """Hides what a cell is made of, so that `RNN` steps through it."""
+    """Hides the parts of a cell, so that `RNN` runs it step by step."""
 
     cell: eqx_rnn.RNNCellBase
     num_feature_dims = property(lambda self: self.cell.num_feature_dims)
@@ -243,7 +243,7 @@ def test_layer_by_layer_draws_as_step_by_step(make_key):
 
 
 def test_steps_of_a_stack():
-    """The same arrays, not copies; the same numbers."""
+    """The cell has the same arrays, not copies, and gives the same numbers."""
     stacked = Stacked.create(eqx_rnn.LSTMCell, 3, 4, num_layers=3, dtype=float, key=jr.key(0))
     cell = StackedCell([layer.cell for layer in stacked.layers])
     pairs = zip(jax.tree.leaves(cell), jax.tree.leaves(stacked), strict=True)
@@ -269,7 +269,7 @@ def test_a_stacked_cell_in_both_directions():
 
 
 def test_layers_with_other_inputs_than_vectors():
-    """Tokens below, vectors above: each layer finds its own axes."""
+    """Tokens at the bottom, vectors above. Each layer finds its own axes."""
 
     class Embed(eqx_rnn.RNNCellBase):
         rows: jax.Array
@@ -295,7 +295,7 @@ def test_a_stack_of_convolutions():
 
 
 def test_wrapped_cells_as_one_cell():
-    """Each wrapper in a stack settles its masks once; stepping by hand draws the same ones."""
+    """Each wrapper in a stack draws its masks once. Single steps by hand draw the same masks."""
     cells = [
         eqx_rnn.DropConnect(eqx_rnn.LSTMCell(3, 4, key=jr.key(0)), 0.5),
         eqx_rnn.RecurrentDropout(eqx_rnn.GRUCell(4, 5, key=jr.key(1)), 0.3, 0.4),

@@ -1,4 +1,4 @@
-"""Sequences that come piece by piece, and episodes one after another, as in control."""
+"""Sequences that arrive in pieces, and consecutive episodes, as in reinforcement learning."""
 
 import equinox as eqx
 import jax
@@ -59,8 +59,8 @@ BACKWARD = RNN(StackedCell([LSTM, GRU]), reverse=True, keep_order=True)
 BOTH = Bidirectional(RNN(LSTM), RNN(MGU))
 
 
-def told(piece, lengths, resets):
-    """What a call is told about one piece of the time axis."""
+def arguments_of(piece, lengths, resets):
+    """The lengths and resets of one piece of the time axis."""
     lengths = np.clip(lengths - piece.start, 0, piece.stop - piece.start)
     return {"seq_lengths": lengths, "resets": resets[:, piece]}
 
@@ -69,7 +69,10 @@ def stream(module, pieces, lengths, resets, carry=None):
     outputs = {}
     for piece in pieces:
         carry, outputs[piece.start, piece.stop] = module(
-            XS[:, piece], initial_carry=carry, return_carry=True, **told(piece, lengths, resets)
+            XS[:, piece],
+            initial_carry=carry,
+            return_carry=True,
+            **arguments_of(piece, lengths, resets),
         )
     return carry, jnp.concatenate([outputs[key] for key in sorted(outputs)], 1)
 
@@ -82,13 +85,13 @@ def test_pieces_equal_the_whole(name):
 
 
 def test_pieces_from_the_last_to_the_first():
-    """Backward, the carry goes from each piece to the one before it."""
+    """In a reversed run, the carry goes from each piece to the previous piece."""
     whole = BACKWARD(XS, seq_lengths=LENGTHS, resets=RESETS, return_carry=True)
     assert_close(stream(BACKWARD, PIECES[::-1], LENGTHS, RESETS), whole)
 
 
 def test_pieces_in_both_directions():
-    """A sweep each way; each half of the outputs is that of its sweep."""
+    """One sweep per direction. Each half of the outputs is from the sweep of its direction."""
     starts = np.zeros((3, TIME), bool)
     carry, whole = BOTH(XS, seq_lengths=LENGTHS, return_carry=True)
     own = BOTH(XS[:, :0], return_carry=True)[0]
@@ -100,7 +103,7 @@ def test_pieces_in_both_directions():
                 XS[:, piece],
                 initial_carry=carry,
                 return_carry=True,
-                **told(piece, LENGTHS, starts),
+                **arguments_of(piece, LENGTHS, starts),
             )
             carry = tuple(
                 a if k == direction else o for k, (a, o) in enumerate(zip(after, own, strict=True))
@@ -115,7 +118,7 @@ def test_pieces_in_both_directions():
 
 @pytest.mark.parametrize("name", ["rnn", "stacked cell", "wrapped stacked cell"])
 def test_environments_stepped_equal_the_training_pass(name):
-    """A step at a time, the carry replaced where an episode has just ended."""
+    """Step by step, with the carry replaced where an episode has just ended."""
     rnn = FORWARD[name]
     own = rnn.cell.initialize_carry(None, XS[:, 0])
     start = random_like(own, 4)
@@ -167,7 +170,7 @@ EPISODIC = FORWARD | {
 @pytest.mark.parametrize("lengths", [np.full(3, TIME), LENGTHS], ids=["full", "lengths"])
 @pytest.mark.parametrize("name", EPISODIC)
 def test_episodes_do_not_see_each_other(name, lengths):
-    """A loop over them gives the same, though one of them is dead: it has NaN in its carries."""
+    """A loop over the episodes gives the same results, although one has NaN in its carries."""
     module = EPISODIC[name]
     xs = XS.at[2, 2].set(jnp.nan)  # in the first of two episodes
     ys = module(xs, seq_lengths=lengths, resets=RESETS)
@@ -182,7 +185,7 @@ def test_episodes_do_not_see_each_other(name, lengths):
 
 @pytest.mark.parametrize("name", [*FORWARD, "backward"])
 def test_a_dead_carry_ends_at_a_reset(name):
-    """In values and gradients, the weights' too."""
+    """This holds for values and gradients, including the gradients of the weights."""
     module = (FORWARD | {"backward": BACKWARD})[name]
     dead = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), module(XS, return_carry=True)[0])
     first = np.zeros((3, TIME), bool)

@@ -1,4 +1,4 @@
-"""Nothing is left out of the table of cases."""
+"""The table of cases is complete."""
 
 import inspect
 import pkgutil
@@ -20,7 +20,7 @@ def final_cells():
                     and issubclass(value, eqx_rnn.RNNCellBase)
                     and not inspect.isabstract(value)
                     and not getattr(value, "__abstractvars__", ())
-                    and not issubclass(value, eqx_rnn.SequentialCell)  # has a suite of its own
+                    and not issubclass(value, eqx_rnn.SequentialCell)  # has its own tests
                     and value is not eqx_rnn._wrappers.MaskedCell  # only `begin` makes it
                 ):
                     yield value

@@ -1,4 +1,4 @@
-"""What pyright says about user code: nothing about right code, and each mistake in wrong code."""
+"""pyright reports no errors in right user code, and each mistake in wrong user code."""
 
 import json
 import pathlib
@@ -23,10 +23,10 @@ def errors():
     command = [PYRIGHT, "--outputjson", "--pythonpath", sys.executable, *files]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=FOLDER)
     found = {pathlib.Path(file).name: {} for file in files}
-    for one in json.loads(done.stdout)["generalDiagnostics"]:
-        if one["severity"] == "error":
-            line = one["range"]["start"]["line"] + 1
-            found[pathlib.Path(one["file"]).name][line] = one["message"]
+    for diagnostic in json.loads(done.stdout)["generalDiagnostics"]:
+        if diagnostic["severity"] == "error":
+            line = diagnostic["range"]["start"]["line"] + 1
+            found[pathlib.Path(diagnostic["file"]).name][line] = diagnostic["message"]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Widths that can never fit are an error where cells and layers are put together."""
+"""Combining cells or layers whose widths never fit is an error."""
 
 import equinox as eqx
 import jax
@@ -43,7 +43,7 @@ def both(merge, *hidden_sizes):
 
 
 class Own(RNNCellBase):
-    """A cell of a user, whose width is known only from a step."""
+    """A user's cell whose width is known only from a step."""
 
     weight: jax.Array
     num_feature_dims = 1
@@ -76,7 +76,7 @@ def sized(input_size, size, cell_type=Sized):
     return cell_type(jnp.ones((input_size, size)), input_size)
 
 
-# What the first part returns, and a way to put a part of another width on it.
+# A first part, and a way to put a part of another width on top of it.
 BELOW = {
     "vectors": (lambda: lstm(10, 32), 32),
     "projected": (lambda: lstm(3, 32, proj_size=5), 5),
@@ -182,7 +182,7 @@ def test_cells_tell_what_a_step_returns(case):
 
 
 class Embedding(GRUCell):
-    """A cell of a user, whose `input_size` is that of the cell of ours that it is built on."""
+    """A user's cell that inherits its `input_size` from one of our cells."""
 
     table: jax.Array
 
@@ -199,7 +199,7 @@ class Embedding(GRUCell):
 
 
 class Around(RNNCellBase):
-    """A cell of a user with a field `cell`: what is in it is the user's business."""
+    """A user's cell with a field `cell`. The checks ignore the content of this field."""
 
     cell: eqx.Module
     cells: dict
@@ -219,7 +219,7 @@ class Around(RNNCellBase):
 
 
 class Readout(RNN):
-    """A layer of a user, which changes widths."""
+    """A user's layer that changes widths."""
 
     def __call__(self, inputs, **options):
         carry, outputs = super().__call__(inputs[..., :3], **options)

@@ -1,4 +1,4 @@
-"""Wrappers around stacks: the cells still run one after another, each over all steps."""
+"""Wrappers around stacks. The cells still run one after another, each over all steps."""
 
 import collections
 
@@ -63,7 +63,7 @@ RESIDUAL = {
 
 
 def primitives(jaxpr):
-    """How often each primitive occurs, in the functions that others call too."""
+    """How often each primitive occurs, including in called functions."""
     found = collections.Counter()
     for equation in jaxpr.eqns:
         found[equation.primitive.name] += 1
@@ -74,7 +74,7 @@ def primitives(jaxpr):
 
 @pytest.mark.parametrize("name", RESIDUAL)
 def test_only_the_sum_is_added_to_what_the_inner_cell_runs(name):
-    """Once for all steps: the run of the inner cell stays as it is."""
+    """The sum is computed once for all steps. The run of the inner cell does not change."""
     inner, wrap, times = RESIDUAL[name]
     ran = [
         primitives(jax.make_jaxpr(lambda xs, cell=cell: RNN(cell)(xs, key=KEY))(XS).jaxpr)
@@ -109,7 +109,7 @@ def test_residual_equals_single_steps(name, option):
 
 
 def test_padding_of_a_residual_stack():
-    """NaN in it reaches neither outputs nor gradients."""
+    """NaN in the padding has no effect on outputs and gradients."""
     valid = np.arange(TIME) < LENGTHS[:, None]
     padded = jnp.where(valid[..., None], XS, jnp.nan)
     run = lambda cell, xs: RNN(cell)(xs, seq_lengths=LENGTHS)
@@ -153,7 +153,7 @@ AROUND_A_STACK = {
 
 @pytest.mark.parametrize("name", AROUND_A_STACK)
 def test_wrappers_around_a_stack_in_training(name):
-    """What they draw is the same in a loop of single steps."""
+    """A loop of single steps draws the same random numbers."""
     cell = AROUND_A_STACK[name](StackedCell([LSTM.cell(), stack().cells[1]]))
     steps = {"seq_lengths": LENGTHS, "resets": RESETS}
     run = lambda cell, xs: RNN(cell)(xs, key=KEY, return_carry=True, **steps)
@@ -162,7 +162,7 @@ def test_wrappers_around_a_stack_in_training(name):
 
 
 def test_masks_of_a_stack_are_those_of_its_whole_carry():
-    """One step by hand: each cell sees its masked carry, the first one the masked inputs."""
+    """One step by hand: each cell sees its masked carry, and the first cell the masked inputs."""
     inner = stack()
     cell = RecurrentDropout(inner, 0.3, 0.4)
     carry = cell.initialize_carry(KEY, XS[:, 0])
@@ -177,7 +177,7 @@ def test_masks_of_a_stack_are_those_of_its_whole_carry():
 
 @pytest.mark.parametrize("name", [name for name in AROUND_A_STACK if name != "zoneout"])
 def test_the_loops_of_a_wrapped_stack_are_those_of_its_cells(name):
-    """One for each cell, as without the wrapper."""
+    """There is one loop per cell, as without the wrapper."""
     loops = [
         primitives(jax.make_jaxpr(lambda xs, cell=cell: RNN(cell)(xs, key=KEY))(XS).jaxpr)["scan"]
         for cell in (stack(), AROUND_A_STACK[name](stack()), Zoneout(stack()))

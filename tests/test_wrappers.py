@@ -1,4 +1,4 @@
-"""Cells around cells, in training: the table of cases has them at inference."""
+"""Wrappers in training. The table of cases has them at inference."""
 
 import cases
 import equinox as eqx
@@ -33,7 +33,7 @@ all_inner = pytest.mark.parametrize("inner", INNER)
 
 
 def start(cell, case, *batch, seed=3):
-    """The first carry in training, its masks drawn, the rest random."""
+    """The first carry in training. Its masks are drawn, and its other leaves are random."""
     sample = jax.ShapeDtypeStruct((*batch, *case.features), float)
     carry = cell.initialize_carry(KEY, sample)
     is_float = lambda leaf: eqx.is_inexact_array(leaf)
@@ -43,7 +43,7 @@ def start(cell, case, *batch, seed=3):
 
 @all_inner
 def test_one_mask_a_sequence(inner):
-    """Against the oracle with the masks that the carry holds, with lengths and resets."""
+    """Compares with the oracle, given the masks in the carry, with lengths and resets."""
     case = INNER[inner]
     cell = RecurrentDropout(case.cell(), 0.4, 0.5)
     xs, carry = case.inputs(3, 6), start(cell, case, 3)
@@ -162,7 +162,7 @@ def test_drop_connect_drops_the_same_weights_at_all_steps(inner):
 
 
 def nested(cell, key=KEY):
-    """Everything at once, the innermost first."""
+    """All wrappers at once, from the innermost to the outermost."""
     cell = RecurrentDropout(Zoneout(DropConnect(cell, 0.3), 0.2), 0.3, 0.4)
     sample = None if cell.num_feature_dims == 1 else jax.ShapeDtypeStruct((4, 2), float)
     if isinstance(cell.cell.cell.cell, PlainCell):
@@ -257,7 +257,7 @@ def test_stepping_by_hand(inner):
 
 @pytest.mark.parametrize("options", [{}, {"reverse": True}, {"checkpoint": 2}, {"truncate": 2}])
 def test_jit_and_options_of_rnn(options):
-    """Each option finds the same masks; a reversed run is a run over reversed sequences."""
+    """All options use the same masks. A reversed run is a run over reversed sequences."""
     cell, xs = RecurrentDropout(LSTM.cell(), 0.3, 0.4), LSTM.inputs(3, 6)
     ys = eqx.filter_jit(eqx_rnn.RNN(cell, **options))(xs, seq_lengths=LENGTHS, key=KEY)
     flipped = eqx_rnn.flip_sequences(xs, LENGTHS) if "reverse" in options else xs
@@ -344,7 +344,7 @@ def test_integers_are_left_alone():
 
 @all_inner
 def test_the_carry_is_learned(inner):
-    """It starts where the inner cell does, and its gradient is that of the first carry."""
+    """It starts at the carry of the inner cell. Its gradient is that of the first carry."""
     case = INNER[inner]
     inside, xs = case.cell(), case.inputs(3, 6)
     cell = LearnedCarry(inside, jax.ShapeDtypeStruct(case.features, float))

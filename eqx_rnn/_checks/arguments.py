@@ -1,6 +1,7 @@
 """The checks around public functions and methods, prepared when they are first called.
 
-Errors of Python and jaxtyping about arguments name neither the function nor the likely meaning.
+The errors that Python and jaxtyping raise about arguments name neither the function nor the likely
+intention.
 """
 
 import functools
@@ -24,11 +25,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 def guard(function: F, cls: type | None = None) -> F:
     """A public function whose errors about arguments say what to do.
 
-    Before the function runs, names and number of the arguments are checked, numbers of NumPy
-    become numbers of Python, and keys are checked. Functions and constructors check the values of
-    all arguments. The shapes of the fields are checked after construction and again in each step.
+    Before the function runs, this checks the names and the number of the arguments, converts NumPy
+    numbers to Python, and checks keys. Functions and constructors check the values of all
+    arguments. The shapes of the fields are checked after construction and again in each step.
     `__call__` checks its own arguments; the other methods check the shapes in their annotations.
-    An error from a part inside is renamed to the arguments of this call.
+    An error from an inner part is rewritten with the argument names of this call.
 
     **Arguments:**
 
@@ -91,7 +92,7 @@ def _is_abstract(method: Callable[..., Any]) -> bool:
 def _rename(
     error: Exception, signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    """Renames an error from inside a cell or layer to the arguments of the call by the user."""
+    """Rewrites an error from inside a cell or layer with the argument names of the user's call."""
     module = args[0]
     owner, path = type(module).__name__, "cell." if has_field(module, "cell") else ""
     if "sample_input" in signature.names:

@@ -1,7 +1,7 @@
 """Errors about an argument, with the names that the user passed.
 
 A check deep inside knows only the name of its own argument, such as `sample_input` in a cell or
-`initial_carry` in a layer. On the way out, each caller puts its own names in place of them.
+`initial_carry` in a layer. On the way out, each caller replaces these names by its own.
 """
 
 from collections.abc import Iterator

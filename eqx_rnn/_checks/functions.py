@@ -1,4 +1,4 @@
-"""Checks of functions of users, such as activations and initialisers."""
+"""Checks of the user's functions, such as activations and initialisers."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ def _check_initializer(owner: str, name: str, value: Any) -> None:
             f"{owner}: `{name}` must be a function of `(key, shape, dtype)`, got {describe(value)}."
             f" Call functions of `jax.nn.initializers` that return an initialiser: `{called}()`."
         ) from error
-    except ValueError:  # a function without a signature, such as some of C
+    except ValueError:  # a function without a signature, such as some C functions
         return
 
 

@@ -1,4 +1,4 @@
-"""Checks of the arguments of users, with errors that say what to do.
+"""Checks of the user's arguments, with errors that say what to do.
 
 Each text names the argument, the expected and the given value, and a remedy. Annotations check the
 same shapes deeper inside. The checks here run first, because their texts are more helpful.
@@ -56,7 +56,7 @@ def is_ours(cls: type) -> bool:
 
 
 def has_field(part: Any, name: str) -> bool:
-    """Whether a cell or layer has this field from a class of this package, not of a user."""
+    """Whether a cell or layer has this field, and a class of this package defines it."""
     sets = ("__dataclass_fields__", "__abstractvars__")
     classes = filter(is_ours, type(part).__mro__)
     return any(name in vars(cls).get(fields, ()) for cls in classes for fields in sets)

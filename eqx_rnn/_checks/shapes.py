@@ -42,10 +42,10 @@ def checked(function: F) -> F:
 
 
 def _typecheck(signature: Callable[..., Any]) -> Callable[..., Any]:
-    """Checks one of the two signatures that jaxtyping makes of a function.
+    """Checks one of the two signatures that jaxtyping makes from a function.
 
-    The first one has the annotations of the arguments. The second one, which runs with the same
-    sizes of axes after the function, adds the result. Checking the arguments once is enough.
+    The first signature has the annotations of the arguments. The second one runs after the
+    function, with the same axis sizes, and adds the result. Checking the arguments once is enough.
     """
     result = signature.__annotations__.get("return", Any)
     if result is not Any:

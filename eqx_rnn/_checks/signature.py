@@ -44,7 +44,7 @@ class Signature:
     def check(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments, checked, with numbers of Python in place of numbers of NumPy."""
+        """Checks the arguments and returns them, with NumPy numbers converted to Python."""
         given = dict(zip(self.positional, args, strict=False))
         if (
             len(args) > len(self.positional)
@@ -74,7 +74,7 @@ class Signature:
         return tuple(given.values()), kwargs
 
     def get(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The argument of a call that fits."""
+        """The value of one argument, in a call that matches the signature."""
         return (dict(zip(self.positional, args, strict=False)) | kwargs)[name]
 
     def owner(self, args: tuple[Any, ...]) -> str:
@@ -86,7 +86,7 @@ class Signature:
         return cls.__name__ if name in ("__init__", "__call__") else f"{cls.__name__}.{name}"
 
     def _refuse(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
-        """Raises the error for arguments that do not fit."""
+        """Raises the error for arguments that do not match the signature."""
         function, cls = self.function, None
         if self.is_method and args:
             cls = args[0] if isinstance(args[0], type) else type(args[0])

@@ -1,6 +1,6 @@
 """Names of arguments in other libraries."""
 
-# Names in other libraries, and our names. The first of our names that the function has is proposed.
+# Names in other libraries, and our names. The advice is the first of ours that the function has.
 _MEANINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("in_features in_channels input_dim input_features in_size input_shape", ("input_size",)),
     (

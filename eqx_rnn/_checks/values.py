@@ -20,14 +20,14 @@ _SEQUENCES = (collections.abc.Sequence, tuple, list)
 
 
 def wants_number(hint: Any) -> bool:
-    """Whether an annotation is for numbers or flags of Python, or for a sequence of them."""
+    """Whether an annotation is for Python numbers or flags, or for a sequence of them."""
     return hint in (int, float, bool) or any(map(wants_number, _parts(hint)))
 
 
 def to_python(value: Any) -> Any:
-    """Converts numbers and flags of NumPy to Python, because static fields are hashed and compared.
+    """Converts NumPy numbers and flags to Python, because static fields are hashed and compared.
 
-    A single number of JAX is converted as well, unless it is traced.
+    A JAX scalar is converted as well, unless it is traced.
     """
     if _is_known_number(value):
         value = np.asarray(value)

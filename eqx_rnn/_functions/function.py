@@ -15,8 +15,8 @@ from .same import digest, same
 class Function:
     """A function as a PyTree without leaves, so that the leaves of a cell are arrays only.
 
-    Calling it calls the function, which is its `__wrapped__`. Two are equal if their functions
-    compute the same (see `same`). A plain function compares like a wrapped one.
+    Calling it calls the function, which is its `__wrapped__`. Two objects are equal if their
+    functions compute the same (see `same`). A plain function compares like a wrapped one.
     """
 
     __wrapped__: Callable

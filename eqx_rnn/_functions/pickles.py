@@ -22,7 +22,7 @@ PUBLIC = ("jax.nn", "jax.nn.initializers", "jax.numpy", "jax.lax", "eqx_rnn")
 
 
 class _Call:
-    """A stand-in for an object that a call makes again. It holds the result of `__reduce__`."""
+    """Stands for an object that a call creates again. It holds the result of `__reduce__`."""
 
     def __init__(self, *reduced: Any):
         self.reduced = reduced
@@ -34,8 +34,8 @@ class _Call:
 def portable(function: Any) -> Any:
     """`function`, or an object that is pickled in its place and is loaded as the function.
 
-    A pickler that can copy functions copies those of `__main__`, because another process cannot
-    import them.
+    A pickler that can copy functions copies the functions of `__main__`, because another process
+    cannot import them.
     """
     copied, name = _pickler_copies(), _import_name(function)
     if name is not None and not (copied and name.startswith("__main__:")):
@@ -83,7 +83,7 @@ def _find(module: str | None, name: str | None) -> Any:
 
 
 def _made_again(function: Any) -> _Call | None:
-    """The call of a public function, such as `normal(0.1)`, that made this one."""
+    """The call of a public function, such as `normal(0.1)`, that created `function`."""
     if not isinstance(function, types.FunctionType):
         return None
     name = function.__qualname__.partition(".<locals>.")[0]
@@ -105,7 +105,7 @@ def _made_again(function: Any) -> _Call | None:
 
 
 def _pickler_copies() -> bool:
-    """Whether the active pickler is not Python's, but for example `cloudpickle`'s."""
+    """Whether the active pickler is not Python's own but, for example, that of `cloudpickle`."""
     frame = sys._getframe()
     while frame is not None:
         if frame.f_code.co_name == "dump":

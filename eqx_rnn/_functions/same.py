@@ -64,7 +64,7 @@ def same(a: Any, b: Any, seen: set[tuple[int, int]] | None = None) -> bool:
 
 
 def digest(function: Any) -> int:
-    """A hash, equal for functions that are the same. It depends on code only, not on values."""
+    """A hash that is equal for functions that are the same. It depends on code, not on values."""
     if isinstance(function, types.FunctionType):
         return hash((function.__code__.co_code, function.__code__.co_names))
     try:

@@ -1,8 +1,8 @@
-"""Products with a weight, convolutions, jaxprs and sharding: the code that knows JAX's inside.
+"""Products with a weight, convolutions, jaxprs and sharding: the code that uses JAX's internals.
 
 The tables list the names of JAX that are not part of its stable interface. Other folders use none
-of them. If one is missing or fails, `support.unsupported` finds out, and cells run by the plain
-scan with one warning. `tracers`, `sharding` and `run_time` have substitutes and always load. An
+of them. `support.unsupported` detects a name that is missing or fails. Cells then run by the plain
+scan, with one warning. `tracers`, `sharding` and `run_time` have substitutes and always load. An
 equation with a parameter that is not known here is left to JAX.
 
 From `jax.extend.core` (public, "may change without notice"):

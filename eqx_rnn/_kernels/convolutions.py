@@ -1,8 +1,8 @@
-"""Convolutions, channels last, whose transposes XLA's CPU backend runs fast.
+"""Convolutions with channels last, whose transposes XLA's CPU backend runs fast.
 
-JAX derives transposes that are convolutions with the axes in another order, which this backend runs
+JAX derives transposes that are convolutions with the axes in another order. This backend runs them
 as plain loops. Here the gradient of the kernel is one matrix product with all patches of the
-inputs. The gradient of the inputs is a convolution with the channels last again.
+inputs. The gradient of the inputs is again a convolution with channels last.
 """
 
 import functools
@@ -50,7 +50,7 @@ def convolution(inputs: Any, kernel: Any, params: dict[str, Any]) -> Array:
     `params` are those of an equation for which `is_channels_last` is true.
     """
     convolve = functools.partial(conv_general_dilated_p.bind, **params)
-    # The functions below stay in a jaxpr, so they may hold shapes, but no arrays.
+    # The functions below stay in a jaxpr, so they may hold shapes but must not hold arrays.
     shape, kernel_shape = inputs.shape, kernel.shape
     output = jax.eval_shape(convolve, inputs, kernel)
 
@@ -93,7 +93,7 @@ def _patches(
 def _to_inputs(
     kernel: Array, d_outputs: Array, shape: tuple[int, ...], params: dict[str, Any]
 ) -> Array:
-    """The transpose by the inputs: a convolution with the flipped kernel, its channels swapped."""
+    """The transpose in the inputs: a convolution with the kernel flipped, channels swapped."""
     axes = tuple(range(kernel.ndim - 2))
     padding = []
     for axis in axes:

@@ -3,8 +3,8 @@
 For `rows @ weight`, JAX derives the gradient of the weight as `d_outputs.T @ rows`, transposed.
 With more than one axis of rows (time and batch), XLA's CPU backend first makes a transposed copy of
 `d_outputs`, the largest array of all, and runs the product at less than half its speed. Written as
-`rows.T @ d_outputs`, nothing is copied. Merging the axes of the rows would do as well, but time and
-batch cannot be merged where the batch is spread over several devices.
+`rows.T @ d_outputs`, the product copies nothing. Merging the axes of the rows would work as well,
+but time and batch cannot be merged if the batch is spread over several devices.
 """
 
 import functools
@@ -62,7 +62,7 @@ def multiply_as(rows: Any, weight: Any, params: dict[str, Any]) -> Array:
 def weight_axis(equation: Any) -> int | None:
     """The axis of the weight that a product `rows @ weight` or `rows @ weight.T` sums over.
 
-    `None` for equations that are no such product, and for products that JAX runs faster.
+    `None` for other equations, and for products that JAX runs faster.
     """
     if not is_known_form(equation, dot_general_p, _NAMES, _OPTIONAL):
         return None

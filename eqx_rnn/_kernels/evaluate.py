@@ -33,7 +33,7 @@ def evaluate(jaxpr: Any, *args: Any) -> list[Any]:
 
 
 def has_fast_transpose(equation: Any) -> bool:
-    """Whether the replacement of an equation has a faster gradient of the rows than JAX's."""
+    """Whether an equation has a replacement whose gradient of the rows is faster than JAX's."""
     return has_fast_dot_transpose(equation) or is_channels_last(equation)
 
 

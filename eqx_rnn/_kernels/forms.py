@@ -1,14 +1,14 @@
 """Forms of a product of rows with a weight, and the choice of the form that XLA runs fastest.
 
-On a CPU, XLA runs products by YNNPACK, which has two habits:
+On a CPU, XLA runs products with YNNPACK, which can be slow in two cases:
 
 - It makes tasks of at least `(m + n) * k = 65,536`, doubling the columns. So at a hidden size of 64
   to 128 and a batch of 32 to 128, all of `h @ W` is one task on one thread. YNNPACK leaves products
-  with a transposed left side to Eigen, which splits them: 1.2 to 1.6 times as fast within the
-  bounds below, and slower outside them.
-- It copies the right side at every call, into the order of its reads. With a large weight and a
-  small batch, the copy takes most of the time. With the weight on the left, only the rows are
-  copied, and the result has to be transposed: 1.1 to 6 times as fast within the bounds below.
+  with a transposed left side to Eigen, which splits them. This is 1.2 to 1.6 times as fast within
+  the bounds below, and slower outside them.
+- It copies the right side at every call, into the order in which it reads. With a large weight and
+  a small batch, the copy takes most of the time. With the weight on the left, only the rows are
+  copied, and the result must be transposed. This is 1.1 to 6 times as fast within the bounds below.
 
 Measured on two cores, in loops in which each product waits for the last.
 """
@@ -70,7 +70,7 @@ def wants_weight_first(rows: Any, weight: Any, axis: int) -> bool:
     m, k, n = math.prod(rows.shape[:-1]), weight.shape[axis], weight.shape[1 - axis]
     if not is_known(m, k, n):
         return False
-    least = 2**20 if n > k else 2**18  # transposing a larger result takes away from the gain
+    least = 2**20 if n > k else 2**18  # transposing a larger result reduces the gain
     is_small_batch = 3 <= m < 64 and 2**13 * m < n * k
     is_large_weight = n * k >= least and m * n * k >= 8 * least
     return rows.dtype == jnp.float32 and is_small_batch and is_large_weight

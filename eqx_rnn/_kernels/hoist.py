@@ -1,4 +1,4 @@
-"""Splits a function of weights and other arguments: what depends on weights alone runs once."""
+"""Splits a function of weights and other arguments. The part that needs only weights runs once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,16 +15,16 @@ from .jaxprs import Traced, cut_out, is_known_form, run, variables
 class Hoisted(NamedTuple):
     """`function(weights, *args)` as `call(prepare(weights), *args)`.
 
-    - `prepare`: from the weights to a list of arrays, all that needs no `args`. A loop calls it
-        once, in front.
+    - `prepare`: maps the weights to a list of arrays, which are all results that need no `args`.
+        It is called once, before a loop.
     - `call`: the rest of the function.
     - `sources`: for each prepared array, the indices of the weights that it is computed from.
     - `has_fast_transpose`: whether `call` has a convolution or product whose gradient of `args` is
         faster than JAX's.
 
-    A weight that is stored `(gates, hidden)` is multiplied as `h @ W.T`. XLA folds the transpose
+    A weight that is stored as `(gates, hidden)` is multiplied as `h @ W.T`. XLA folds the transpose
     into the product and reads `W` across its rows at every step. `prepare` makes the transposed
-    copy once. The gradient of the copy, `h.T @ d_gates`, is a faster product than that of `W`.
+    copy once. The gradient of the copy, `h.T @ d_gates`, is faster than the gradient of `W`.
     """
 
     prepare: Callable[[Sequence[Array]], list[Array]]
@@ -40,7 +40,7 @@ def hoist(traced: Traced, num_weights: int) -> Hoisted:
     # The variables that are known before the loop, with the weights that they are computed from.
     known: dict[Any, set[int]] = {v: set() for v in jaxpr.constvars}
     known.update((v, {i}) for i, v in enumerate(weights))
-    stored: dict[Any, Any] = {}  # from a transposed array that is known to the array
+    stored: dict[Any, Any] = {}  # from a known transposed array to the array itself
     before, inside = [], []
     for equation in jaxpr.eqns:
         equation = with_stored_weight(equation, stored)
@@ -51,7 +51,7 @@ def hoist(traced: Traced, num_weights: int) -> Hoisted:
             if _is_matrix_transpose(equation):
                 stored[equation.outvars[0]] = equation.invars[0]
         if not any(known.get(v) for v in equation.outvars):
-            inside.append(equation)  # arrays from constants alone included: XLA moves these itself
+            inside.append(equation)  # also with constants only: XLA moves them itself
     read = [v for equation in inside for v in equation.invars] + list(jaxpr.outvars)
     crossing = list(dict.fromkeys(v for v in variables(read) if known.get(v)))
 

@@ -1,4 +1,4 @@
-"""Jaxprs: programs of JAX as lists of equations, traced, cut into parts and run.
+"""Traces, cuts and runs jaxprs, which are JAX's programs as lists of equations.
 
 An equation applies a primitive to atoms, which are variables or literals, and binds the results to
 variables. Only this file knows how jaxprs are built.
@@ -38,9 +38,10 @@ def holds_traced_arrays(traced: Traced) -> bool:
 
 
 def ordered_effects(traced: Traced) -> list[str]:
-    """The effects that must happen as they do in a plain loop over the steps.
+    """The effects that must happen in the order of a plain loop over the steps.
 
-    Debugging effects are left out, and so is the mention of a mapped axis, as by `jax.lax.pmean`.
+    Debugging effects are left out. So are effects that only name a mapped axis, as in
+    `jax.lax.pmean`.
     """
     names = [type(effect).__name__ for effect in traced.jaxpr.effects]
     return [name for name in names if not ("Debug" in name or "NamedAxis" in name)]
@@ -52,7 +53,7 @@ def variables(atoms: Iterable[Any]) -> list[Any]:
 
 
 def values_of(atoms: Iterable[Any], values: dict[Any, Any]) -> list[Any]:
-    """The values of atoms, where `values` has those of the variables."""
+    """The values of atoms. `values` has the values of the variables."""
     return [atom.val if isinstance(atom, Literal) else values[atom] for atom in atoms]
 
 

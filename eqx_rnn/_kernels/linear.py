@@ -1,8 +1,8 @@
-"""A linear function with a transpose of its own, for every transformation of JAX.
+"""A linear function with a custom transpose, for every transformation of JAX.
 
 `jax.custom_vjp` would lose forward mode, and `jax.custom_jvp` would leave the transpose to JAX.
-A `custom_jvp` rule that returns the tangents through this primitive has both: forward mode runs
-the function, reverse mode runs the transpose, and other transformations see ordinary JAX code.
+A `custom_jvp` rule that computes its tangents by this primitive has both. Forward mode runs the
+function, reverse mode runs the transpose, and other transformations see ordinary JAX code.
 """
 
 import functools
@@ -25,9 +25,10 @@ _linear_p.multiple_results = True
 
 
 class Derivative(NamedTuple):
-    """The derivative of `function(residuals, values)` by `values`, from lists to a list of arrays.
+    """The derivative of `function(residuals, values)` with respect to `values`.
 
-    It is taken at the residuals with the indices `where`.
+    The function maps two lists of arrays to a list of arrays. The derivative is taken at the
+    residuals with the indices `where`.
     """
 
     function: Callable[[Sequence, Sequence], list]
@@ -60,9 +61,9 @@ def linear(
 
     **Arguments:**
 
-    - `function`: ordinary JAX code, from two lists of arrays to a list of arrays. A
-        `Derivative` may be of a function with a `jax.custom_vjp`: under `jax.vmap`, reverse mode
-        of that function transposes it.
+    - `function`: ordinary JAX code, from two lists of arrays to a list of arrays. The
+        function of a `Derivative` may use `jax.custom_vjp`: under `jax.vmap`, its own reverse mode
+        gives the transpose.
     - `transpose`: from residuals and the cotangents of the outputs (`None` for zero) to those
         of the arguments.
     - `outputs`: arrays or structs with the shapes and dtypes of the outputs.
@@ -124,8 +125,8 @@ def _batch(axis, args, axes, *, function, transpose, num_residuals, outputs):
     residual_axes, argument_axes = axes[:num_residuals], axes[num_residuals:]
 
     if isinstance(function, Derivative):
-        # A value and its tangent get the same axes. A value without an axis, such as the weights in
-        # `jax.vmap(rnn)`, gets one cotangent, a sum over the axis.
+        # A value and its tangent get the same axes. A value without the mapped axis, such as the
+        # weights in `jax.vmap(rnn)`, gets one cotangent, which is the sum over this axis.
         where = list(function.where)
         for i, k in enumerate(where):
             if residual_axes[k] == argument_axes[i]:
@@ -156,8 +157,8 @@ def _batch(axis, args, axes, *, function, transpose, num_residuals, outputs):
     if None not in argument_axes:
         batched_transpose = transpose_each
     elif isinstance(batched, Derivative):
-        # The cotangent of an argument without an axis is a sum over the axis. JAX's transpose forms
-        # the sum at once. `transpose_each` would form one cotangent per row first.
+        # The cotangent of an argument without the mapped axis is a sum over this axis. JAX's
+        # transpose sums directly. `transpose_each` would first compute one cotangent per row.
         batched_transpose = batched.transpose
     else:
         results = batched(residuals, arguments)

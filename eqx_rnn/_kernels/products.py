@@ -51,7 +51,7 @@ def convolve(
     batch = inputs.shape[: -num_axes - 1]
     space = "XYZ"[:num_axes]
     dtype = widest(inputs, weight)
-    # XLA's CPU backend is several times as fast where the kernel's channels come last, too.
+    # XLA's CPU backend is several times as fast if the channels of the kernel come last, too.
     weight = jnp.moveaxis(weight, (0, 1), (-1, -2))
     outputs = lax.conv_general_dilated(
         inputs.reshape(math.prod(batch), *inputs.shape[-num_axes - 1 :]).astype(dtype),

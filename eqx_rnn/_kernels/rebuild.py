@@ -1,4 +1,4 @@
-"""Results of a function from its other results, without one of its arguments."""
+"""Computes some results of a function from its other results, without one of its arguments."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +14,8 @@ def rebuild(
 ) -> Callable[[PyTree, PyTree], PyTree] | None:
     """For `results, rest = function(known, unknown)`, the function `(known, results) -> rest`.
 
-    `None` if `rest` does not follow from `known` and `results`, or has an effect. Of the arguments,
-    only structure, shapes and dtypes are read.
+    `None` if `rest` does not follow from `known` and `results`, or has an effect. `rebuild` reads
+    only the structure, shapes and dtypes of its arguments.
     """
     traced = trace(function, known, unknown)
     jaxpr, (results, rest) = traced.jaxpr, traced.results
@@ -24,7 +24,7 @@ def rebuild(
     if len(variables(result_atoms)) < num_results:
         return None
     given = [*jaxpr.constvars, *jaxpr.invars[:num_known], *result_atoms]
-    inputs = list(dict.fromkeys(given))  # a result may be an argument, or stand twice
+    inputs = list(dict.fromkeys(given))  # a result may be an argument, or occur twice
 
     needed = set(variables(rest_atoms)).difference(inputs)
     equations = []

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool
 
 
 def error_if(array: Array, condition: Bool[Array, "..."], error: str, not_exported: str) -> Array:
-    """As `eqx.error_if`. `jax.export` of a function that uses the array raises `not_exported`.
+    """Like `eqx.error_if`. `jax.export` of a function that uses the array raises `not_exported`.
 
-    In a JAX without the names that this needs, the error of `jax.export` is JAX's own.
+    In a JAX without the names that this function needs, `jax.export` raises JAX's own error.
     """
     marked = array if _checked_p is None else _checked_p.bind(array, error=not_exported)
     array = eqx.error_if(marked, condition, error)
@@ -24,9 +24,9 @@ def error_if(array: Array, condition: Bool[Array, "..."], error: str, not_export
 def _forget_locals() -> None:
     """Empties the copies of local variables that the frames on the stack hold.
 
-    `eqx.error_if` reads `f_locals` of each frame. Before Python 3.13, a frame keeps the copy that
-    this makes, with traced arrays in it, and `jax.checking_leaks` finds these. Python makes the
-    copy anew at each read, and the variables themselves stay.
+    `eqx.error_if` reads `f_locals` of each frame. Before Python 3.13, this read makes a copy that
+    the frame keeps. The copy holds traced arrays, which `jax.checking_leaks` reports. Python makes
+    a new copy at each read. The variables themselves do not change.
     """
     frame = sys._getframe(1)
     while frame is not None:

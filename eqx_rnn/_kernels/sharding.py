@@ -1,8 +1,8 @@
 """Types of arrays: shapes, dtypes, and how the arrays are spread over a mesh of devices.
 
-A mesh may have explicit axes: the type of an array says which of its axes are spread over them. It
-may have manual axes, within `jax.shard_map`: a type says over which of them the values vary. In a
-JAX whose types do not say it, arrays count as neither spread nor varying.
+A mesh may have explicit axes: the type of an array says which of its axes are spread over them.
+Within `jax.shard_map`, it may have manual axes: the type says over which of them the values vary.
+In a JAX whose types lack this information, arrays count as neither spread nor varying.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def manual_axes(a: Any) -> frozenset:
 def is_partly_manual(a: Any) -> bool:
     """Whether an array varies over some axes of a mesh and the compiler handles other axes.
 
-    The results of `jax.eval_shape` and `jax.make_jaxpr` do not show it.
+    The results of `jax.eval_shape` and `jax.make_jaxpr` do not show this.
     """
     if not manual_axes(a):
         return False
@@ -57,7 +57,7 @@ def is_partly_manual(a: Any) -> bool:
 
 
 def sharding_of_sum(a: Any, spec: Sequence[Any]) -> NamedSharding | None:
-    """The sharding of a sum over axes of `a`, where JAX needs it stated."""
+    """The sharding of a sum over axes of `a`, if JAX requires it explicitly."""
     return _named(a, spec) if is_spread(a) else None
 
 
@@ -67,7 +67,7 @@ def spread_as(tree: PyTree[Array], like: Any, spec: Sequence[Any]) -> PyTree[Arr
 
 
 def vary(a: Array, axes: frozenset) -> Array:
-    """The same array, of a type that varies over all manual axes in `axes`."""
+    """The same array, with a type that varies over all manual axes in `axes`."""
     missing = tuple(sorted(axes - manual_axes(a)))
     return lax.pcast(a, missing, to="varying") if missing else a
 

@@ -1,4 +1,4 @@
-"""Sizes of axes, which are symbolic where `jax.export` leaves them open."""
+"""Sizes of axes. They may be symbolic in `jax.export`."""
 
 from typing import Any
 

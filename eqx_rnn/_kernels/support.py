@@ -1,4 +1,4 @@
-"""Whether this JAX has all that the files of this folder need of it."""
+"""Whether the installed JAX has all names that the files of this folder need."""
 
 import functools
 import warnings

@@ -6,7 +6,7 @@ import jax
 
 
 def _find_tracer() -> Any:
-    """`jax.core.Tracer`; without that name, the class as a trace shows it."""
+    """`jax.core.Tracer`. In a JAX without this name, the class is found by a trace."""
     try:
         from jax.core import Tracer
     except ImportError:

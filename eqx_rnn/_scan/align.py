@@ -1,4 +1,4 @@
-"""Types of arrays that stay the same through the loop over time."""
+"""Gives arrays the types that they keep through the loop over time."""
 
 import equinox as eqx
 import jax
@@ -12,11 +12,11 @@ from .steps import Steps
 def align(
     cell: RNNCellBase, carry: PyTree[Array], inputs: Array, initial: PyTree, steps: Steps
 ) -> tuple[RNNCellBase, PyTree[Array], Array, PyTree, Steps]:
-    """The same arrays, of types that a step does not change.
+    """The same arrays, with types that a step does not change.
 
-    A carry often starts as zeros, whose type does not say that they are spread over devices, while
-    the type of the carry after a step does. The transpose of this function sums the gradients of
-    all devices for weights that the devices share.
+    A carry often starts as zeros. The type of zeros does not say that they are spread over devices,
+    but the type of the carry after a step does. The transpose of this function sums the gradients
+    of all devices for weights that the devices share.
     """
     arrays, others = eqx.partition((cell, carry, inputs, initial, steps), eqx.is_array)
     axes = frozenset().union(*map(manual_axes, jax.tree.leaves(arrays)))

@@ -24,7 +24,7 @@ def choose(
     steps: Steps,
     options: Options,
 ) -> "Plan | str":
-    """The plan of the factored engine, or the reason why the cell runs by the plain scan.
+    """The plan of the factored engine, or the reason why the plain scan runs the cell.
 
     `reason` is the result of `why_plain(cell)`.
     """
@@ -36,7 +36,7 @@ def choose(
 
 
 def why_plain(cell: Any) -> str | None:
-    """The reason why a cell runs by the plain scan for all inputs, if there is one."""
+    """The reason why the plain scan runs a cell for all inputs, if there is one."""
     setting = _setting()
     if not is_factored(cell):
         return (

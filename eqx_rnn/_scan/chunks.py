@@ -21,14 +21,14 @@ class Piece(NamedTuple):
     size: int
 
     def cut(self, tree: PyTree[Array]) -> PyTree[Array]:
-        """From `(time, ...)` to `(number, size, ...)`."""
+        """Cuts the time axis: `(time, ...)` becomes `(number, size, ...)`."""
         stop = self.start + self.number * self.size
         return jax.tree.map(
             lambda a: a[self.start : stop].reshape(self.number, self.size, *a.shape[1:]), tree
         )
 
     def flatten(self, tree: PyTree[Array]) -> PyTree[Array]:
-        """From `(number, size, ...)` to `(time, ...)`."""
+        """Merges the chunks: `(number, size, ...)` becomes `(time, ...)`."""
         return jax.tree.map(lambda a: a.reshape(self.number * self.size, *a.shape[2:]), tree)
 
 
@@ -57,11 +57,10 @@ def join(results: list[PyTree[Array]], reverse: bool) -> PyTree[Array]:
 def best_chunk_size(num_steps: int, step_bytes: int, weight_bytes: int) -> int:
     """The number of steps in a chunk, if the gates of one step have `step_bytes` bytes.
 
-    A chunk has as many steps as stay in a processor's cache between the product that makes their
-    gates and the use of the gates. It has more if the weights are so large that adding up their
-    gradients, once per chunk, would take time. It has at most a fraction of all steps, so that the
-    buffers of a chunk are small beside the arrays that are kept of all steps. A size near that
-    leaves no remainder is preferred.
+    The gates of a chunk should stay in the processor's cache from the product that computes them to
+    their use. Large weights make chunks longer, because adding up their gradients once per chunk
+    takes time. A chunk is at most a fraction of all steps, so that its buffers are small beside the
+    arrays that are kept for all steps. A nearby size that leaves no remainder is preferred.
     """
     if not is_known(num_steps, step_bytes, weight_bytes):
         return LONGEST

@@ -23,9 +23,9 @@ def explain(call: Callable[[], Any]) -> str:
 
 @contextmanager
 def current_report() -> Iterator[list[str] | None]:
-    """The lines that a run adds its own to; `None` unless `explain` makes the call.
+    """The list to which a run adds its line; `None` unless `explain` makes the call.
 
-    Runs inside this run, such as an `RNN` in the step of a cell, add none.
+    Runs inside this run, such as an `RNN` in the step of a cell, add no lines.
     """
     report = _REPORT.get()
     token = _REPORT.set(None)
@@ -36,7 +36,7 @@ def current_report() -> Iterator[list[str] | None]:
 
 
 def describe_run(cell: RNNCellBase, reason: str | None) -> str:
-    """The line about a cell, with the reason why it runs by the plain scan, if it does."""
+    """The line about a cell, with the reason why the plain scan runs it, if there is one."""
     if reason is None:
         return f"{_describe(cell)} runs on the factored engine."
     return f"{_describe(cell)} runs by the plain scan, because {reason}."

@@ -30,7 +30,7 @@ def scan(
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
     """`(final carry, (carries or None, outputs))`. Time is the first axis of all arrays.
 
-    `initial` is the carry that a reset puts in place. Skipped steps are computed from `substitute`.
+    `initial` is the carry after a reset. Skipped steps are computed from `substitute`.
     """
     while True:
         try:

@@ -34,11 +34,11 @@ def scan(
     truncate: int | None,
     all_carries: bool,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
-    """The final carry; the carries (if asked for) and outputs of all steps, in the inputs' order.
+    """`(final carry, (carries or None, outputs))`, with steps in the order of the inputs.
 
     **Arguments:**
 
-    - `initial`: the carry that a reset puts in place.
+    - `initial`: the carry after a reset.
     - `steps`: see `Steps`.
     - `truncate`: the number of steps after which the gradient of the carry is cut.
     - `reverse`, `unroll`, `checkpoint`, `all_carries`: see `Options`.
@@ -47,7 +47,8 @@ def scan(
     if not is_known(inputs.shape[0]):
         options = options._replace(unroll=1)
     arrays = cell, carry, inputs, initial, steps
-    # The reason depends on the environment: as an argument it is part of what is compiled for.
+    # The reason depends on the environment. As a static argument, it is part of the key of the
+    # compilation cache.
     reason = why_plain(cell)
     with current_report() as report:
         results = _compiled_scan(*arrays, options, truncate, reason)
@@ -69,7 +70,7 @@ def _compiled_scan(
     truncate: int | None,
     reason: str | None,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
-    """Compiled here, so that a call outside `jax.jit` does not compile anew each time."""
+    """Compiled here, so that repeated calls outside `jax.jit` compile once."""
     cell, carry, inputs, initial, steps = align(cell, carry, inputs, initial, steps)
     batch = inputs.shape[1 : inputs.ndim - cell.num_feature_dims]
     check_batch(type(cell).__name__, "the carry", carry, batch)

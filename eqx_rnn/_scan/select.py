@@ -1,4 +1,4 @@
-"""A choice between two PyTrees, row by row."""
+"""Selects between two PyTrees, row by row."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, PyTree
 
 
 def select(condition: Bool[Array, "*batch"] | None, on_true: PyTree, on_false: Any) -> PyTree:
-    """`jnp.where` over PyTrees whose leaves have the axes of the condition in front.
+    """`jnp.where` over PyTrees whose leaves start with the axes of the condition.
 
     A condition of `None` counts as true everywhere. `on_false` may be the number 0.
     """

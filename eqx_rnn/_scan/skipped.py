@@ -1,10 +1,11 @@
-"""Substitutes for skipped steps, so that these have no effect on gradients.
+"""Substitutes for skipped steps, so that skipped steps have no effect on gradients.
 
 A loop over time computes every step of every row and selects the results of the valid steps. The
 gradient of a weight is a sum over all steps, so a skipped step must contribute zero and not
-`0 * NaN`. It does if its derivative is finite. The inputs of a skipped step are padding, and its
-carry may be one that no step accepts. Zeros are not safe either, for example for a cell that
-divides by its inputs. So a skipped step is computed from the carry and the inputs of a valid step.
+`0 * NaN`. Its contribution is zero if its derivative is finite. But the inputs of a skipped step
+are padding, and its carry may be outside the domain of the cell. Zeros are not safe either, for
+example for a cell that divides by its inputs. So a skipped step is computed from the carry and the
+inputs of a valid step.
 """
 
 from typing import NamedTuple
@@ -34,8 +35,9 @@ def find_substitute(
 ) -> Substitute:
     """The first valid step of each row, in the order of processing.
 
-    The carry before it is known before the loop starts, because every earlier step holds it. A row
-    without a valid step gets the pair of another row. If no row has a valid step, all are zeros.
+    The carry before this step is known before the loop starts, because all earlier steps hold the
+    first carry. A row without a valid step gets the carry and inputs of another row. If no row has
+    a valid step, carry and inputs are zeros.
     """
     num_steps = valid.shape[0]
     time = lax.broadcasted_iota(jnp.int32, valid.shape, 0)

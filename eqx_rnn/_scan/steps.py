@@ -1,4 +1,4 @@
-"""What a run does, and what it does at each step."""
+"""The options of a run, and the options of each step."""
 
 from typing import NamedTuple
 
@@ -8,10 +8,10 @@ from jaxtyping import Array
 class Options(NamedTuple):
     """The options of a run.
 
-    - `reverse`: from the last step to the first.
-    - `unroll`: steps in one iteration of the loop.
-    - `checkpoint`: the number of steps in a chunk whose carries the backward pass computes again;
-        `None` keeps all carries.
+    - `reverse`: whether to run from the last step to the first.
+    - `unroll`: the number of steps per iteration of the loop.
+    - `checkpoint`: the number of steps in a chunk. The backward pass computes the carries of each
+        chunk again. `None` keeps all carries.
     - `all_carries`: whether to return the carries of all steps.
     """
 
@@ -22,14 +22,14 @@ class Options(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """Arrays with one entry per step. Nothing is differentiated by them.
+    """Arrays with one entry per step. They have no gradients.
 
     - `valid`: bool, `(time, *batch)`: where false, the carry is held and the output is zero.
     - `resets`: bool, `(time, *batch)`: where true, the initial carry replaces the carry before
-        the step. Without effect where `valid` is false.
+        the step. They have no effect where `valid` is false.
     - `keys`: `(time,)`, one random key per step.
-    - `cuts`: bool, `(time,)`: where true, no gradient flows to the carry before the step. For a
-        time axis that cannot be cut into pieces.
+    - `cuts`: bool, `(time,)`: where true, no gradient flows to the carry before the step. Used for
+        a time axis that cannot be cut into pieces.
     """
 
     valid: Array | None

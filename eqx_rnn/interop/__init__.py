@@ -1,6 +1,6 @@
 """Weights from and to other frameworks. None of the frameworks is imported.
 
-The public functions are those that stand here, whatever file they are in.
+This file lists the public functions.
 """
 
 from .._public import publish as _publish

@@ -12,7 +12,7 @@ from jaxtyping import Array, DTypeLike
 from .._checks.messages import describe
 from .._kernels.tracers import Tracer
 
-# Under a transformation they are JAX's, so `from_...` and `to_...` can be differentiated.
+# Under a transformation they are JAX arrays, so `from_...` and `to_...` are differentiable.
 Weights = np.ndarray | Array
 
 
@@ -47,12 +47,12 @@ def as_weights(owner: str, name: str, value: Any, dtype: DTypeLike | None) -> We
 
 
 def write(array: Any) -> Weights:
-    """A copy of a cell's array in NumPy, which its reader may change."""
+    """A NumPy copy of a cell's array, which the caller may change."""
     return array if isinstance(array, Tracer) else np.array(array)
 
 
 def concatenate(parts: Iterable[Weights]) -> Weights:
-    """`np.concatenate`, or that of JAX for traced arrays."""
+    """`np.concatenate`, or `jnp.concatenate` for traced arrays."""
     parts = list(parts)
     traced = any(isinstance(part, Tracer) for part in parts)
     return (jnp if traced else np).concatenate(parts)

@@ -35,7 +35,7 @@ class Entries:
         return any(map(test, self.left))
 
     def shape(self, name: str, *wanted: int | str) -> tuple[int, ...]:
-        """The checked shape of an array; a string stands for any size."""
+        """Checks the shape of an array and returns it. A string stands for any size."""
         axes = f"({', '.join(map(str, wanted))}{',' if len(wanted) == 1 else ''})"
         if name not in self.left:
             raise ValueError(
@@ -79,7 +79,7 @@ class Entries:
 def refuse_nested(
     owner: str, names: Iterable[str], wanted: str, advice: str, prefix: str = ""
 ) -> None:
-    """Raises an error if the weights are those of a model, with the layer deeper inside.
+    """Raises an error if the weights are those of a whole model that contains the layer.
 
     `wanted` is a pattern for the name of one weight of a layer.
     """

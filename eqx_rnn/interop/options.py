@@ -45,7 +45,7 @@ def check_options(owner: str, cell: Any, **wanted: Any) -> None:
         if value not in (values if isinstance(values, tuple) else (values,)):
             choices = list(map(show, values if isinstance(values, tuple) else [values]))
             found = show(value)
-            if found in choices:  # another function of that name
+            if found in choices:  # another function with this name
                 found = f"the one of {value.__module__}"
             raise ValueError(
                 f"{owner}: `{type(cell).__name__}` must have {name}={' or '.join(choices)}, got "

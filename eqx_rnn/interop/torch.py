@@ -22,7 +22,7 @@ from .entries import Entries, refuse_nested
 from .gates import merge_gru_biases, split_gru_biases
 from .options import check_choice, check_options, check_type
 
-# By the number of gates. Their orders i, f, g, o and r, z, n are the same here.
+# By the number of gates. The gate orders i, f, g, o and r, z, n are the same here.
 TYPES = {4: LSTMCell, 3: GRUCell, 1: SimpleCell}
 NONLINEARITIES = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
@@ -100,7 +100,7 @@ def from_torch(  # pyright: ignore[reportInconsistentOverload] (the options are 
 
 
 def _read_sizes(entries: Entries, suffix: str, nonlinearity: str) -> dict[str, Any]:
-    """The options that all cells have in common, from the first cell."""
+    """The options that all cells share, read from the first cell."""
     rows, output_size = entries.shape(f"weight_hh{suffix}", "gates*hidden", "output")
     proj_size, hidden = None, output_size
     if entries.any(lambda name: name.startswith("weight_hr")):

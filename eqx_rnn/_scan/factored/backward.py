@@ -94,7 +94,7 @@ def _retreat_chunk(
     """`(state, inputs, arrays by step) -> (state, cotangent of the inputs)` of one chunk.
 
     The state has the cotangents of the carry, of the initial carry, and of the active arrays of the
-    three parts. The arrays by step have the gates, or with `pull_update` the new carries.
+    three parts. The arrays by step contain the gates, or the new carries if there is `pull_update`.
     """
     reverse, unroll = not plan.options.reverse, plan.options.unroll
 
@@ -149,14 +149,14 @@ def _retreat_chunk(
 
 
 def _starts(edge: PyTree[Array], carries: PyTree[Array], reverse: bool) -> PyTree[Array]:
-    """The carries before each step of a chunk, from the carry before it and those after each."""
+    """The carry before each step of a chunk, from the first one and the carry after each step."""
     if reverse:
         return jax.tree.map(lambda e, c: jnp.concatenate([c[1:], e[None]]), edge, carries)
     return jax.tree.map(lambda e, c: jnp.concatenate([e[None], c[:-1]]), edge, carries)
 
 
 def _add(total: PyTree[Array], term: PyTree[Array | None]) -> PyTree[Array]:
-    """The sum, where `None` as a term or a leaf of it is zero."""
+    """The sum. `None` as the term, or as one of its leaves, counts as zero."""
     if term is None:
         return total
     is_none = lambda leaf: leaf is None

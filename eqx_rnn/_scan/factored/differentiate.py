@@ -1,4 +1,4 @@
-"""The cell's three parts, prepared for their derivatives by carries, inputs and weights."""
+"""The cell's three parts, prepared for derivatives with respect to carries, inputs and weights."""
 
 import math
 from collections.abc import Callable
@@ -19,10 +19,10 @@ from .plan import Plan
 class Part(NamedTuple):
     """One of the three parts, as a function of the arrays that are prepared from its weights.
 
-    Gradients are summed over the chunks for prepared arrays, such as a transposed copy. Only the
-    sums are pulled back to the weights.
+    The gradients of prepared arrays, such as a transposed copy, are summed over the chunks. Only
+    these sums are pulled back to the weights.
 
-    - `wanted`: the indices of the weights whose gradients are wanted.
+    - `wanted`: the indices of the weights that need gradients.
     - `active`: the indices of the prepared arrays that gradients flow through.
     """
 
@@ -41,7 +41,7 @@ class Part(NamedTuple):
         return self.hoisted.call([values.get(i, p) for i, p in enumerate(self.prepared)], *args)
 
     def pull(self, cotangents: list[Array]) -> dict[int, Array]:
-        """From cotangents of `active_arrays` to those of the wanted weights, by their indices."""
+        """Maps cotangents of `active_arrays` to cotangents of the wanted weights, by index."""
 
         def prepare(wanted: list[Array]) -> list[Array]:
             values = dict(zip(self.wanted, wanted, strict=True))
@@ -70,7 +70,7 @@ class PartsOfChunk(NamedTuple):
         return tuple([jnp.zeros_like(a) for a in part.active_arrays] for part in self[:3])
 
     def pull(self, totals: tuple[list[Array], ...], wanted: list[bool]) -> list[Any]:
-        """From sums of gradients, as `zeros` has them, to the gradients of the wanted weights."""
+        """Maps sums of gradients, in the form of `zeros`, to gradients of the wanted weights."""
         pulled = [part.pull(total) for part, total in zip(self[:3], totals, strict=True)]
         return [sum(d[i] for d in pulled) if w else None for i, w in enumerate(wanted)]
 
@@ -96,9 +96,9 @@ def parts_of_chunk(
     hidden_step = lambda carry: plan.parts.project_hidden(weights, carry)
     is_row = all(math.prod(leaf.shape[:-1]) == 1 for leaf in jax.tree.leaves(plan.carry))
     if is_row or plan.project_hidden.has_fast_transpose:
-        # The transpose of this projection reads the weights as they are stored, which is the faster
-        # order for a batch. For a single row it is XLA's slowest path, and only prepared weights
-        # have transposes of this package.
+        # The projection above reads stored weights in its transpose, which is faster for a batch.
+        # For a single row this is XLA's slowest path. Also, only prepared weights have the
+        # transposes of this package.
         at_one_step = prepare(plan.project_hidden)
         hidden_step = lambda carry: at_one_step(at_one_step.active_arrays, carry)
     return PartsOfChunk(
@@ -110,9 +110,9 @@ def pull_from_carries(plan: Plan, skips: bool) -> Callable[..., Callable] | None
     """The transpose of `update` from the carries around a step, if it needs no gates.
 
     `(carry, new carry, drawn) -> pull`, where `pull` is that of `jax.vjp(update, carry, gates)`.
-    For an Elman cell, `h' = tanh(g)`, the derivative is `1 - h'^2`, and `h'` is kept anyway, so the
-    gates need not be. That saves 20 to 30 percent of the memory of a training step, and up to a
-    tenth of its time. `None` if `update` has weights, or if gates are needed.
+    For an Elman cell, `h' = tanh(g)`, the derivative is `1 - h'^2`. The backward pass has `h'`
+    anyway, so it does not need the gates. This saves 20 to 30 percent of the memory of a training
+    step, and up to a tenth of its time. `None` if `update` has weights, or if gates are needed.
     """
     if plan.update.sources or (skips and plan.drawn):
         return None  # the result of a substitute step would depend on the arrays that it draws

@@ -1,4 +1,4 @@
-"""Runs a `FactoredCell` over time: the same numbers as the plain scan, in less time and memory.
+"""Runs a `FactoredCell` over time. Same numbers as the plain scan, in less time and memory.
 
 One step of a factored cell, with `p` the parameters, `x` the inputs and `c` the carry, is
 
@@ -9,22 +9,22 @@ The forward pass is fast for these reasons:
 
 - Time is cut into chunks. One large product projects the inputs of a chunk before its steps run,
   and its gates are used while they are still in the cache.
-- The arrays that `project_hidden` computes from parameters alone (transposed copies) are made once.
-- The arrays that `update` draws from its key alone are drawn for all steps of a chunk at once.
+- `project_hidden` computes arrays from parameters alone (transposed copies) only once.
+- `update` draws random arrays from its key for all steps of a chunk at once.
 - Products take the form that runs on all cores of a CPU, or that does not copy the weight.
 
-The backward pass is a transpose written here, and not derived by JAX:
+The backward pass is a transpose that is written here, not derived by JAX:
 
-- Only carries, summed gates and drawn arrays are kept. The pointwise `update` is computed again,
-  next to its use. If its derivative follows from the carries, as for `h' = tanh(g)`, no gates are
+- Only carries, summed gates and drawn arrays are kept. The backward pass computes the pointwise
+  `update` again. If its derivative follows from the carries, as for `h' = tanh(g)`, no gates are
   kept.
 - The loop computes only the cotangents of gates and carry. The gradients of the parameters of both
-  projections come after each chunk, from all its steps at once, with time as one more batch axis:
-  a few large products in place of many small ones.
+  projections are computed after each chunk, from all its steps at once, with time as one more batch
+  axis: a few large products replace many small ones.
 - Outputs that are part of the carry, as for an LSTM, are not kept twice.
 
-With `checkpoint`, only the carries between chunks are kept, and the backward pass computes the
-other carries and the gates of a chunk again.
+With `checkpoint`, only the carries between chunks are kept. The backward pass computes the other
+carries and the gates of a chunk again.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def scan(
     substitute: Substitute | None,
     chunk_size: int | None = None,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
-    """As `plain.scan`, which runs cells without a plan. For `chunk_size`, see `plan`."""
+    """Like `plain.scan`, which runs cells that have no plan. For `chunk_size`, see `plan`."""
     planned = plan(cell, carry, inputs, steps, options, chunk_size=chunk_size)
     if isinstance(planned, str):
         return plain.scan(cell, carry, inputs, initial, steps, options, substitute=substitute)
@@ -106,7 +106,7 @@ def _differentiable(plan: Plan):
         moving = [i for i, tangent in enumerate(all_tangents) if not is_zero(tangent)]
         residuals, residual_tree = jax.tree.flatten((arguments, fixed, saved))
         output_leaves, output_tree = jax.tree.flatten(outputs)
-        # The functions below outlive the trace, so they may hold no arrays of it.
+        # The functions below outlive the trace, so they must not hold its arrays.
         tree = jax.tree.structure(arguments)
 
         def of_moving(residuals: Sequence[Array], moved: Sequence[Array]) -> list[Array]:

@@ -16,11 +16,11 @@ from .plan import Arguments, Fixed, Plan
 
 
 class Saved(NamedTuple):
-    """The arrays that the backward pass needs of one piece of the time axis, by chunk.
+    """The arrays of one piece of the time axis that the backward pass needs, by chunk.
 
     - `edges`: `(number, ...)`, the carry before each chunk.
-    - `carries`, `gates`, `drawn`: `(number, size, ...)`, after and in each step; `None` if they are
-        computed again or not needed.
+    - `carries`, `gates`, `drawn`: `(number, size, ...)`, the carries after each step, and the gates
+        and drawn arrays in each step. `None` if they are computed again or not needed.
     """
 
     edges: PyTree[Array]
@@ -34,15 +34,15 @@ def forward(
 ) -> tuple[Any, list[Saved | None]]:
     """`((final carry, (carries, outputs)), saved pieces)`.
 
-    With `save`, skipped steps are computed from their substitute, because the saved arrays may be
-    differentiated again.
+    With `save`, skipped steps are computed from their substitute, because JAX may differentiate the
+    saved arrays again.
     """
     parameters, carry, inputs, initial = arguments
     constants, steps, substitute = fixed
     weights, reverse = parameters + constants, plan.options.reverse
     substitute_carry = substitute.carry if save and substitute is not None else None
     keeps_steps = save and plan.options.checkpoint is None
-    # Outputs that repeat a leaf of carries that are kept anyway are not kept twice.
+    # The carries are kept anyway. Outputs that repeat one of their leaves are not kept twice.
     repeats = plan.repeats if keeps_steps else len(plan.repeats) * [None]
     results, saved = [], []
     for piece, project_input in zip(plan.pieces, plan.project_input, strict=True):
@@ -80,8 +80,8 @@ def advance_chunk(
 ) -> Callable:
     """`(carry, inputs, steps) -> (new carry, (carries, gates, drawn, outputs))` of one chunk.
 
-    With `substitute_carry`, skipped steps are computed from it. Without, they are computed from the
-    carry that they hold. That is faster, but the derivative may be infinite there.
+    With `substitute_carry`, skipped steps are computed from it. If it is `None`, they are computed
+    from the carry that they hold. That is faster, but the derivative may be infinite there.
     """
     project_inputs = _prepared(project_input, weights)
     project_hidden = _prepared(plan.project_hidden, weights)

@@ -19,7 +19,7 @@ class Parts(NamedTuple):
     """`project_input`, `project_hidden` and `update` of a cell, as functions of `weights` first.
 
     `weights` is the list of the cell's arrays: its parameters, which have floating dtypes, and then
-    its constants. An object of this class holds no arrays: JAX must see all that it transforms.
+    its constants. This class holds no arrays, because JAX must see all arrays that it transforms.
     """
 
     tree: Any
@@ -64,7 +64,7 @@ def parts_of(cell: FactoredCell) -> Parts:
 class Draws(NamedTuple):
     """`update` without its key, and the arrays that it draws from the key alone.
 
-    - `draw`: from the keys of many steps to the drawn arrays of these steps.
+    - `draw`: maps the keys of many steps to the drawn arrays of these steps.
     - `update`: `(weights, carry, gates, drawn) -> (new carry, outputs)` of one step.
     - `drawn`: shapes and dtypes of the drawn arrays of one step; `None` without keys.
     - `traced`: the update with its key, if there are keys.
@@ -79,7 +79,7 @@ class Draws(NamedTuple):
 def split_draws(
     parts: Parts, weights: list[Any], carry: PyTree, gates: PyTree, keys: Array | None
 ) -> Draws:
-    """Moves the random numbers out of the step, so that many steps draw at once."""
+    """Moves the random draws out of the step, so that one call draws for many steps."""
     if keys is None:
         without_key = lambda weights, carry, gates, drawn: _keep_wide(
             carry, parts.update(weights, carry, gates, None)
@@ -108,7 +108,7 @@ def _map(function: Callable) -> Callable:
 
 
 def _is_threefry(keys: Array) -> bool:
-    """Whether keys draw the same under `jax.vmap` as alone. Of JAX's generators, only one does."""
+    """Whether keys give the same numbers with and without `jax.vmap`: only threefry keys do."""
     is_typed = jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
     return "threefry" in str(jax.random.key_impl(keys if is_typed else jax.random.key(0)))
 

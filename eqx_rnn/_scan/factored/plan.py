@@ -1,4 +1,4 @@
-"""The plan of a factored run: made once from shapes, read by the forward and the backward pass."""
+"""The plan of a factored run. It is made once from shapes; both passes read it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from .refusals import refuse_inputs, refuse_parts
 
 
 class Arguments(NamedTuple):
-    """The arrays of a run by which it may be differentiated."""
+    """The arrays of a run that may have gradients."""
 
     parameters: list[Any]
     carry: PyTree
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
         dtypes at one step. The carry has the dtypes that it keeps from step to step.
     - `project_input`: for each piece, the projection of the inputs of one chunk.
     - `project_hidden`, `update`: the other two parts, at one step.
-    - `draw`: from the keys of many steps to the arrays that `update` draws in these steps.
+    - `draw`: maps the keys of many steps to the arrays that `update` draws in these steps.
     - `drawn`: the drawn arrays of one step; `None` without keys.
     - `repeats`: for each leaf of the outputs, the index of the leaf of the new carry that it
         repeats, or `None`.
@@ -77,10 +77,10 @@ def plan(
     *,
     chunk_size: int | None = None,
 ) -> Plan | str:
-    """The plan of a run, or the reason why the cell must run by the plain scan.
+    """The plan of a run, or the reason why the plain scan must run the cell.
 
-    `chunk_size` is the number of steps in a chunk. If it is `None`, the sizes of the arrays give
-    it. Only structure, shapes and dtypes of the arrays are read.
+    `chunk_size` is the number of steps in a chunk. `None` chooses it from the sizes of the arrays.
+    This function reads only the structure, shapes and dtypes of the arrays.
     """
     reason = refuse_inputs(cell.num_feature_dims, inputs, steps)
     if reason is not None:

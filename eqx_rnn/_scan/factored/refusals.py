@@ -1,4 +1,4 @@
-"""The reasons why a `FactoredCell` runs by the plain scan. Each completes "because ..."."""
+"""The reasons why the plain scan runs a `FactoredCell`. Each completes "because ..."."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..steps import Steps
 
 
 def refuse_inputs(num_feature_dims: int, inputs: Array, steps: Steps) -> str | None:
-    """The reason that inputs and steps give, if any."""
+    """The reason that follows from inputs and steps, if any."""
     if inputs.shape[0] == 0:
         return "there are no time steps"
     if steps.cuts is not None:
@@ -38,7 +38,7 @@ def refuse_parts(
     from_input: PyTree,
     from_hidden: PyTree,
 ) -> str | None:
-    """The reason that the traced parts of a cell give, if any."""
+    """The reason that follows from the traced parts of a cell, if any."""
     sums = {"project_input": from_input, "project_hidden": from_hidden}
     for name, tree in sums.items():
         if not jax.tree.leaves(tree):
