@@ -56,7 +56,7 @@ def test_any_number_of_batch_axes(batch, time_major):
 def test_cells_that_need_a_key_and_calls_under_jit():
     cell = INNER[0].cell()
     rnn = eqx_rnn.RNN(eqx_rnn.RecurrentDropout(eqx_rnn.DropConnect(cell, 0.3), 0.2, 0.2))
-    expected = f"RecurrentDropout(DropConnect(LSTMCell)) {ENGINE}"
+    expected = f"MaskedCell(LSTMCell) {ENGINE}"  # as the two begin
     assert rnn.explain(SAMPLE) == expected
     texts = []
     eqx.filter_jit(lambda rnn, x: texts.append(rnn.explain(x)))(rnn, jnp.zeros((2, 3)))

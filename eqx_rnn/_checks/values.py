@@ -21,7 +21,8 @@ _SEQUENCES = (collections.abc.Sequence, tuple, list)
 
 def wants_number(hint: Any) -> bool:
     """Whether an annotation is for Python numbers or flags, or for a sequence of them."""
-    return hint in (int, float, bool) or any(map(wants_number, _parts(hint)))
+    parts = _parts(hint)
+    return hint in (int, float, bool) or (Any not in parts and any(map(wants_number, parts)))
 
 
 def to_python(value: Any) -> Any:
