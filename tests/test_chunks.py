@@ -2,7 +2,7 @@
 
 import pytest
 
-from eqx_rnn._scan.chunks import CACHE_BYTES, LONGEST, SHORTEST, best_chunk_size
+from eqx_rnn._scan.chunks import CACHE_BYTES, MOST_STEPS, SHORTEST, best_chunk_size
 
 SMALL = 1000  # bytes of weights
 
@@ -11,7 +11,7 @@ SMALL = 1000  # bytes of weights
 @pytest.mark.parametrize("step_bytes", [0, 1, 10_000, 300_000, 10_000_000])
 def test_bounds(num_steps, step_bytes):
     size = best_chunk_size(num_steps, step_bytes, SMALL)
-    most = max(LONGEST, num_steps // 5)
+    most = max(MOST_STEPS, num_steps // 5)
     target = min(max(CACHE_BYTES // max(step_bytes, 1), SHORTEST), most)
     assert max(1, target // 2) <= size < 2 * target
 

@@ -18,7 +18,7 @@ class AntisymmetricRNNGates(NamedTuple):
 
 
 class AntisymmetricRNNCell(HiddenCell, GatedCell, VectorCell, FactoredCell):
-    """AntisymmetricRNN: an Euler step of a differential equation that neither grows nor forgets.
+    """AntisymmetricRNN: an Euler step of a differential equation that keeps its state for long.
 
         A = W_hh - W_hh^T - gamma I
         n = tanh(W_in x + b_n + A h)                candidate

@@ -24,10 +24,11 @@ class LayerNormLSTMCell(MemoryCell, LayerNormCell, VectorCell, FactoredCell):
         c' = sigmoid(f) c + sigmoid(i) tanh(g)
         h' = sigmoid(o) tanh(s_c LN(c') + b_c)
 
-    where `LN(a) = (a - mean(a)) / sqrt(var(a) + eps)` over all four gates together, `sigmoid`
-    stands for `gate_activation` and `tanh` for `activation`. The output is `h'`. The carry holds
-    `c'` before the norm. The rows of the weights, the gains s_ih, s_hh (`gain_ih`, `gain_hh`) and
-    the bias b are the gates i, f, g, o. `gain_c` is s_c, `bias_c` is b_c.
+    where `LN(a) = (a - mean(a)) / sqrt(var(a) + eps)` over all features of `a`: of all
+    four gates together, or of `c'`. `sigmoid` stands for `gate_activation` and `tanh` for
+    `activation`. The output is `h'`. The carry holds `c'` before the norm. The rows of the weights,
+    the gains s_ih, s_hh (`gain_ih`, `gain_hh`) and the bias b are the gates i, f, g, o. `gain_c` is
+    s_c, `bias_c` is b_c.
 
     **Shapes:** inputs `(*batch, input_size)`; carry `LSTMCarry(hidden, cell)`, both `(*batch,
     hidden_size)`; outputs as `hidden`.

@@ -10,7 +10,7 @@ from .._kernels.sizes import is_known
 
 CACHE_BYTES = 2_000_000
 SHORTEST = 4  # with fewer steps, the product that projects their inputs is slow
-LONGEST = 20
+MOST_STEPS = 20
 
 
 class Piece(NamedTuple):
@@ -59,12 +59,13 @@ def best_chunk_size(num_steps: int, step_bytes: int, weight_bytes: int) -> int:
 
     The gates of a chunk should stay in the processor's cache from the product that computes them to
     their use. Large weights make chunks longer, because adding up their gradients once per chunk
-    takes time. A chunk is at most a fraction of all steps, so that its buffers are small beside the
-    arrays that are kept for all steps. A nearby size that leaves no remainder is preferred.
+    takes time. A chunk has at most about `MOST_STEPS` steps or a fifth of all steps, so that its
+    buffers are small beside the arrays that are kept for all steps. A nearby size that leaves no
+    remainder is preferred.
     """
     if not is_known(num_steps, step_bytes, weight_bytes):
-        return LONGEST
-    most = max(LONGEST, num_steps // 5)
+        return MOST_STEPS
+    most = max(MOST_STEPS, num_steps // 5)
     chunk_bytes = max(CACHE_BYTES, weight_bytes // 4)
     target = min(max(chunk_bytes // max(step_bytes, 1), SHORTEST), most)
     sizes = range(max(1, target // 2), 2 * target)

@@ -1,4 +1,4 @@
-"""One step after another by `jax.lax.scan`. The other engines return the same numbers."""
+"""One step after another by `jax.lax.scan`. The factored engine returns the same numbers."""
 
 from typing import Any
 

@@ -22,8 +22,8 @@ class DropoutCarry(NamedTuple):
     """The carry of `RecurrentDropout`: that of the inner cell, and the masks of the sequence.
 
     `pending` is true in a carry that was made at inference: its masks are still to be drawn. Its
-    shape is `(*batch, 1)`, with one 1 per feature axis of the inputs. It is `None` if both rates
-    are 0.
+    shape is `(*batch, 1)`, with one 1 per feature axis of the inputs. It is `None` if there
+    are no masks.
     """
 
     carry: PyTree[Array]

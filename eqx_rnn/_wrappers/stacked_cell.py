@@ -8,12 +8,11 @@ from .._checks.messages import check_distinct
 class StackedCell(SequentialCell):
     """Several cells as one, to step through: for decoding, control and other feedback loops.
 
-        h[0], carry[0]' = cells[0](x, carry[0])
-        h[k], carry[k]' = cells[k](h[k - 1], carry[k])        for k = 1, 2, ...
+        carry[0]', h[0] = cells[0](carry[0], x)
+        carry[k]', h[k] = cells[k](carry[k], h[k - 1])        for k = 1, 2, ...
 
-    The output is the last `h`. `StackedCell([layer.cell for layer in stacked.layers])` steps
-    through the layers of a `Stacked` with the same weights, but without the dropout, norms and
-    residual connections between them.
+    The output is the last `h`. `Stacked.as_cell()` returns a `StackedCell` with the weights of a
+    `Stacked`, including its residual connections.
 
     **Shapes:** the inputs are those of the first cell, and the outputs are those of the last cell.
     The carry is a tuple with one carry per cell. The input size of each cell is the output size of

@@ -14,9 +14,9 @@ Run = Callable[..., Results]
 
 
 class ComposedCell(RNNCellBase):
-    """A cell that runs its inner cells over all steps, so `RNN` does not run it step by step.
+    """A cell that can run its inner cells over all steps, one cell after another.
 
-    The inner cells are then as fast as alone.
+    `RNN` then does not run it step by step, and the inner cells are as fast as alone.
     """
 
     @abc.abstractmethod

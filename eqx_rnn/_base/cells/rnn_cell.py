@@ -76,7 +76,7 @@ class RNNCellBase(eqx.Module):
         """
 
     def begin(self, carry: PyTree[Array], *, key: PRNGKeyArray | None = None) -> Begun:
-        """Fixes everything that stays constant over a sequence, such as the masks of dropout.
+        """Fixes everything that stays constant over a sequence, such as dropped weights.
 
             cell, carry, finish = cell.begin(carry, key=key)
             carry, y[t] = cell(carry, x[t])                      for t = 0, 1, ...

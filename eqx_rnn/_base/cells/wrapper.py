@@ -13,7 +13,7 @@ from .rnn_cell import Begun, RNNCellBase
 
 
 class AbstractWrapper(RNNCellBase):
-    """A cell around one cell, with the same features. Subclasses write all other methods."""
+    """A cell around one cell, with the same feature axes."""
 
     cell: eqx.AbstractVar[RNNCellBase]
 
@@ -37,8 +37,8 @@ class AbstractStepWrapper(AbstractWrapper):
         carry, outputs = update(carry, gates)
 
     Around a `FactoredCell` these three methods are those of a `FactoredCell`, and the factored
-    engine runs the wrapper. Around any other cell, the gates are the inputs, and the engine does
-    not run the wrapper: see `is_factored`.
+    engine runs the wrapper. Around any other cell, the inputs are the gates of the inner cell,
+    and the engine does not run the wrapper: see `is_factored`.
     """
 
     @abc.abstractmethod
