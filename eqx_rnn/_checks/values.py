@@ -21,8 +21,7 @@ _SEQUENCES = (collections.abc.Sequence, tuple, list)
 
 def wants_number(hint: Any) -> bool:
     """Whether an annotation is for Python numbers or flags, or for a sequence of them."""
-    parts = _parts(hint)
-    return hint in (int, float, bool) or (Any not in parts and any(map(wants_number, parts)))
+    return hint in (int, float, bool) or any(map(wants_number, _parts(hint)))
 
 
 def to_python(value: Any) -> Any:
@@ -75,6 +74,8 @@ def matches(value: Any, hint: Any) -> bool:
 
 def check_value(owner: str, name: str, value: Any, hint: Any) -> None:
     """Raises an error with a remedy, unless the value fits the annotation."""
+    if Any in _parts(hint):
+        return  # the function checks this argument itself
     is_traced = isinstance(value, Tracer) and wants_number(hint)  # static fields hold numbers
     if is_traced or not matches(value, hint):
         _refuse(owner, name, value, hint)
