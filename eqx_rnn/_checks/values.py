@@ -74,7 +74,7 @@ def matches(value: Any, hint: Any) -> bool:
 
 def check_value(owner: str, name: str, value: Any, hint: Any) -> None:
     """Raises an error with a remedy, unless the value fits the annotation."""
-    if Any in _parts(hint):
+    if typing.get_origin(hint) in (Union, types.UnionType) and Any in _parts(hint):
         return  # the function checks this argument itself
     is_traced = isinstance(value, Tracer) and wants_number(hint)  # static fields hold numbers
     if is_traced or not matches(value, hint):
