@@ -144,7 +144,7 @@ RESETS = np.array([[1, 0, 0, 1], [0, 0, 1, 0]], bool)
 
 
 def layers():
-    """One layer of each kind, and one with each option. None of them checks lengths."""
+    """One layer of each kind and with each option, all with `check_lengths=False`."""
     make = lambda case, **options: eqx_rnn.RNN(case.cell(), check_lengths=False, **options)
     gru, slstm, conv = (BY_NAME[name] for name in ("gru", "slstm", "conv-lstm-1d"))
     yield "lstm", make(BY_NAME["lstm"]), BY_NAME["lstm"]
