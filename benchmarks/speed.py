@@ -2,6 +2,7 @@
 
     pip install -e ".[bench]"  # any build of torch that runs on a CPU
     python benchmarks/speed.py --quick
+    python benchmarks/speed.py --random 1  # 30 shapes that are drawn with this seed
 
 For each cell and shape, this measures the time of a forward pass and of a training step, compile
 time and temporary memory. A training step computes the gradients of `sum(outputs ** 2)` with
@@ -27,13 +28,12 @@ from pathlib import Path
 import jax
 from peers import OURS, PEERS, Shape, num_cores
 from report import Case, report, table
+from shapes import IMAGES, KNOWN, NUMBER, QUICK_NUMBER, random_shapes
 from timing import measure
 
-SHAPES = ["100,32,128,256", "784,64,1,128", "200,1,64,128", "50,128,256,512", "1000,8,32,64"]
-SHAPES += ["50,16,512,1024", "300,16,40,96", "37,20,10,200"]
-IMAGE_SHAPES = ["20,4,3,16,16x16", "10,8,8,32,24x24"]
-CASES = {"LSTM": SHAPES, "GRU": SHAPES, "Elman": SHAPES, "ConvLSTM": IMAGE_SHAPES}
-QUICK_CASES = {"LSTM": SHAPES[:1], "GRU": SHAPES[2:3], "ConvLSTM": ["10,4,3,16,16x16"]}
+CASES = {"LSTM": KNOWN, "GRU": KNOWN, "Elman": KNOWN, "ConvLSTM": IMAGES}
+QUICK_CASES = {"LSTM": KNOWN[:1], "GRU": KNOWN[2:3], "ConvLSTM": ["10,4,3,16,16x16"]}
+RANDOM_CELLS = ["LSTM", "GRU", "Elman"]
 PACKAGES = ["jax", "jaxlib", "equinox", "flax", "dm-haiku", "keras", "torch", "numpy"]
 SETTINGS = "MALLOC_", "GLIBC_", "XLA_", "JAX_", "OMP_", "GOMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_"
 
@@ -43,6 +43,9 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="few shapes, few rounds")
+    parser.add_argument(
+        "--random", type=int, metavar="SEED", help=f"{NUMBER} random shapes; {QUICK_NUMBER} if --quick"
+    )
     parser.add_argument("--cells", nargs="+", choices=list(CASES), help="default: all")
     parser.add_argument(
         "--shapes",
@@ -59,17 +62,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
     args.rounds = args.rounds or (5 if args.quick else 11)
-    args.compiles = args.compiles or (1 if args.quick else 3)
+    args.compiles = args.compiles or (1 if args.quick or args.random is not None else 3)
     return args
 
 
 def cases(args: argparse.Namespace) -> list[tuple[str, Shape]]:
     """The chosen cells and shapes. Shapes with an image are for a ConvLSTM only."""
     table = QUICK_CASES if args.quick else CASES
+    if args.random is not None:
+        shapes = random_shapes(args.random, QUICK_NUMBER if args.quick else NUMBER)
+        return [(cell, shape) for shape in shapes for cell in args.cells or RANDOM_CELLS]
     return [
         (cell, shape)
         for cell in args.cells or table
-        for shape in args.shapes or map(Shape.parse, table.get(cell, SHAPES[:1]))
+        for shape in args.shapes or map(Shape.parse, table.get(cell, KNOWN[:1]))
         if bool(shape.image) == (cell == "ConvLSTM")
     ]
 
@@ -119,10 +125,11 @@ def main() -> None:
     start = time.perf_counter()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)
-    results = {**environment(), "rounds": args.rounds, "quick": args.quick, "cases": []}
+    results = {**environment(), "rounds": args.rounds, "quick": args.quick, "random": args.random, "cases": []}
     names = installed(args.peers or list(PEERS))
     args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"speed-{results['date'][:10]}{'-quick' if args.quick else ''}.json"
+    kind = "" if args.random is None else f"-random-{args.random}"
+    path = args.out / f"speed{kind}-{results['date'][:10]}{'-quick' if args.quick else ''}.json"
     if args.quick:
         print("Quick: few shapes and rounds. The numbers are rough.")
     if (results["load_before"] or [0])[0] > 0.5:
@@ -140,7 +147,7 @@ def main() -> None:
         results["cases"].append({"cell": cell, "shape": shape, "rows": rows})
         path.write_text(json.dumps(results))
         print(table(Case(cell, shape, rows)), flush=True)
-    report(path)
+    report(path)  # DIST
     print(f"{path.with_suffix('')}.json, .png; {time.perf_counter() - start:.0f} s")
 
 

@@ -2,7 +2,6 @@
 
 import gc
 import math
-import random
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,10 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from peers import KERNEL, LIMIT, PEERS, Model, Shape, TorchModel
+from peers import KERNEL, LIMIT, PEERS, TORCH, Model, Shape, TorchModel
 
 SAMPLE_SECONDS = 0.05  # a sample is one call, or as many calls as fill this time
-PAUSE_SECONDS = 0.02  # before a sample, because threads of the last one may still spin
+# After a sample, because threads of the last program may still spin. Those of torch do so longest.
+PAUSE_SECONDS = 0.02
+PAUSE_SECONDS_AFTER_TORCH = 0.3
 
 
 class Program(NamedTuple):
@@ -59,17 +60,17 @@ def measure(cell: str, shape: Shape, names: list[str], rounds: int, compiles: in
 
 
 def run_in_turns(programs: dict, calls: dict, rounds: int) -> dict:
-    """Seconds per call, by round. Every round runs all programs, in a new random order."""
+    """Seconds per call, by round. Every round runs all programs, in turned and reversed order."""
     seconds: dict = {key: [] for key in programs}
-    order = list(programs)
-    shuffle = random.Random(0).shuffle
+    names = list(programs)
     gc.collect()
     gc.disable()
-    for _ in range(rounds):
-        shuffle(order)
-        for key in order:
-            time.sleep(PAUSE_SECONDS)
+    for k in range(rounds):
+        first = k * len(names) // rounds
+        order = names[first:] + names[:first]
+        for key in reversed(order) if k % 4 > 1 else order:
             seconds[key].append(seconds_per_call(programs[key].run, calls[key]))
+            time.sleep(PAUSE_SECONDS_AFTER_TORCH if TORCH in key else PAUSE_SECONDS)
     gc.enable()
     return seconds
 

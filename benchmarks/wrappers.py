@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from peers import Shape, num_cores
-from speed import SHAPES, cpu_model
+from shapes import KNOWN
+from speed import cpu_model
 from timing import Program, calls_per_sample, run_in_turns
 
 import eqx_rnn
@@ -41,7 +42,7 @@ def parse() -> argparse.Namespace:
         "--shapes",
         nargs="+",
         type=Shape.parse,
-        default=[*map(Shape.parse, [SHAPES[0], SHAPES[4]])],
+        default=[*map(Shape.parse, [KNOWN[0], KNOWN[4]])],
         metavar="T,B,I,H",
         help="steps, batch, input and hidden size",
     )

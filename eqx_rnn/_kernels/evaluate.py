@@ -1,12 +1,12 @@
 """Runs a jaxpr with the matrix products and convolutions of this package in place of JAX's."""
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 from .convolutions import convolution, is_channels_last
-from .dots import has_fast_transpose as has_fast_dot_transpose
-from .dots import multiply_as, weight_axis
+from .dots import multiply, product_of
 from .jaxprs import cut_out, run, values_of, variables
 
 
@@ -17,12 +17,12 @@ def evaluate(jaxpr: Any, *args: Any) -> list[Any]:
     """
     values: dict[Any, Any] = dict(zip(jaxpr.invars, args, strict=True))
     needed = set(variables(jaxpr.outvars)).union(*(variables(e.invars) for e in jaxpr.eqns))
-    for replacement, group in itertools.groupby(jaxpr.eqns, _replacement):
+    for is_replaced, group in itertools.groupby(jaxpr.eqns, lambda e: _replacement(e) is not None):
         equations = list(group)
-        if replacement is not None:
+        if is_replaced:
             for equation in equations:
                 operands = values_of(equation.invars, values)
-                values[equation.outvars[0]] = replacement(*operands, equation.params)
+                values[equation.outvars[0]] = _replacement(equation)(*operands)
             continue
         read = set().union(*(variables(e.invars) for e in equations))
         inputs = [v for v in values if v in read]
@@ -32,13 +32,11 @@ def evaluate(jaxpr: Any, *args: Any) -> list[Any]:
     return values_of(jaxpr.outvars, values)
 
 
-def has_fast_transpose(equation: Any) -> bool:
-    """Whether an equation has a replacement whose gradient of the rows is faster than JAX's."""
-    return has_fast_dot_transpose(equation) or is_channels_last(equation)
-
-
 def _replacement(equation: Any) -> Callable | None:
-    """The function of `(*operands, params)` that runs in place of an equation, if any."""
+    """The function of the operands that runs in place of an equation, if any."""
+    product = product_of(equation)
+    if product is not None:
+        return functools.partial(multiply, axis=product[0], precision=product[1])
     if is_channels_last(equation):
-        return convolution
-    return multiply_as if weight_axis(equation) is not None else None
+        return functools.partial(convolution, params=equation.params)
+    return None

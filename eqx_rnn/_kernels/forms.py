@@ -1,76 +1,110 @@
 """Forms of a product of rows with a weight, and the choice of the form that XLA runs fastest.
 
-On a CPU, XLA runs products with YNNPACK, which can be slow in two cases:
+The weight may be summed over its first axis (`rows @ weight`, axis 0) or over its second axis
+(`rows @ weight.T`, axis 1). For `m` rows, `k` columns and `n` results, XLA's CPU backend differs:
 
-- It makes tasks of at least `(m + n) * k = 65,536`, doubling the columns. So at a hidden size of 64
-  to 128 and a batch of 32 to 128, all of `h @ W` is one task on one thread. YNNPACK leaves products
-  with a transposed left side to Eigen, which splits them. This is 1.2 to 1.6 times as fast within
-  the bounds below, and slower outside them.
-- It copies the right side at every call, into the order in which it reads. With a large weight and
-  a small batch, the copy takes most of the time. With the weight on the left, only the rows are
-  copied, and the result must be transposed. This is 1.1 to 6 times as fast within the bounds below.
+- One row: a product with a vector, as fast as memory. Axis 1 needs no copy of the weight.
+- Axis 0 is the fastest for most other shapes. A loop over time can make a transposed copy of the
+  weight for it.
+- Axis 1 takes up to three times as long, because the weight is transposed at every call. For 2 to 4
+  rows and for multiples of 8 up to 64, `weight @ rows.T` is 1.1 to 1.8 times as fast, because only
+  the rows are transposed. Other numbers of rows do not fill vectors, and it is up to twice as slow.
+- For large weights (`n * k` of at least 2**20) and multiples of 8 up to 64, `weight @ rows.T` is
+  also at least as fast as axis 0, and up to 2.7 times as fast on some processors.
+- Tasks have at least `(m + n) * k = 65,536` elements, doubling the columns. So some products of axis
+  0 are one task on one thread. With transposed rows, the work is split: 1.1 to 1.6 times as fast.
 
-Measured on two cores, in loops in which each product waits for the last.
+Measured in float32 by `benchmarks/products.py`, with jax 0.10.2 and 0.12 on two cores of an AMD EPYC
+with AVX-512 (Zen 5), and with jax 0.10.2 on two cores of another AMD EPYC. Other platforms and dtypes
+take `rows @ weight` or `rows @ weight.T` as they are.
 """
 
 import math
 from typing import Any
 
+import jax
 import jax.lax as lax
 import jax.numpy as jnp
-from jax.lax import optimization_barrier, platform_dependent
+from jax.lax import optimization_barrier
 from jaxtyping import Array
 
 from .sizes import is_known
 
 
-def times(rows: Any, weight: Any, axis: int, precision: Any) -> Array:
-    """The product over the last axis of `rows` and one of the two axes of `weight`.
-
-    That is `rows @ weight` for the axis 0, and `rows @ weight.T` for the axis 1.
-    """
-
-    def dot(left: Array, left_axis: int, right: Array, right_axis: int, precision: Any) -> Array:
-        numbers = ((left_axis,), (right_axis,)), ((), ())
-        return lax.dot_general(left, right, numbers, precision=precision)
-
-    def rows_first(rows: Array, weight: Array) -> Array:
-        return dot(rows, rows.ndim - 1, weight, axis, precision)
-
-    def columns_first(rows: Array, weight: Array) -> Array:
-        columns = optimization_barrier(jnp.moveaxis(rows, -1, 0))
-        return dot(columns, 0, weight, axis, precision)
-
-    def weight_first(rows: Array, weight: Array) -> Array:
-        # XLA moves this transposed copy out of the loop. Without the other two barriers it would
-        # turn the product back into `rows @ weight`.
-        weight = weight if axis == 1 else optimization_barrier(weight.T)
-        swapped = precision[::-1] if isinstance(precision, tuple) else precision
-        product = dot(weight, 1, optimization_barrier(rows), rows.ndim - 1, swapped)
-        return jnp.moveaxis(optimization_barrier(product), 0, -1)
-
-    if axis == 0 and _is_one_task(rows, weight):
-        return platform_dependent(rows, weight, cpu=columns_first, default=rows_first)
-    if wants_weight_first(rows, weight, axis):
-        return platform_dependent(rows, weight, cpu=weight_first, default=rows_first)
-    return rows_first(rows, weight)
+def rows_first(rows: Any, weight: Any, *, axis: int, precision: Any) -> Array:
+    """The product over the last axis of `rows` and one of the two axes of `weight`."""
+    return _dot(rows, rows.ndim - 1, weight, axis, precision)
 
 
-def _is_one_task(rows: Any, weight: Any) -> bool:
-    """Whether `rows @ weight` would run on one thread, and is large enough for several."""
-    m, (k, n) = math.prod(rows.shape[:-1]), weight.shape
-    if not is_known(m, k, n):
-        return False
+def weight_first(rows: Any, weight: Any, *, axis: int, precision: Any) -> Array:
+    """The same product, computed as its transpose."""
+    # Without the barriers, XLA would turn the product back into `rows_first`.
+    swapped = precision[::-1] if isinstance(precision, tuple) else precision
+    product = _dot(weight, axis, optimization_barrier(rows), rows.ndim - 1, swapped)
+    return jnp.moveaxis(optimization_barrier(product), 0, -1)
+
+
+def columns_first(rows: Any, weight: Any, *, axis: int, precision: Any) -> Array:
+    """The same product, from a transposed copy of the rows."""
+    columns = optimization_barrier(jnp.moveaxis(rows, -1, 0))
+    return _dot(columns, 0, weight, axis, precision)
+
+
+def fastest_form(rows: Any, weight: Any, axis: int) -> Any:
+    """The function of this file that a CPU runs fastest. Reads shapes and dtypes only."""
+    m, k, n = _sizes(rows, weight, axis)
+    if not is_known(m, k, n) or rows.dtype != jnp.float32:
+        return rows_first
+    if axis == 1:
+        return weight_first if _fills_vectors(m) and n * k >= SMALLEST else rows_first
     is_one_task = (m + n) * k < 82_000 and n >= 2 * k
-    return rows.dtype == jnp.float32 and is_one_task and m * n * k > 1_500_000
+    return columns_first if is_one_task and m * n * k > 2_500_000 else rows_first
 
 
-def wants_weight_first(rows: Any, weight: Any, axis: int) -> bool:
-    """Whether copying the weight would take most of the time. Reads shapes and dtypes only."""
-    m, k, n = math.prod(rows.shape[:-1]), weight.shape[axis], weight.shape[1 - axis]
-    if not is_known(m, k, n):
-        return False
-    least = 2**20 if n > k else 2**18  # transposing a larger result reduces the gain
-    is_small_batch = 3 <= m < 64 and 2**13 * m < n * k
-    is_large_weight = n * k >= least and m * n * k >= 8 * least
-    return rows.dtype == jnp.float32 and is_small_batch and is_large_weight
+def times(rows: Any, weight: Any, *, axis: int, precision: Any) -> Array:
+    """The product in its fastest form on a CPU."""
+    return fastest_form(rows, weight, axis)(rows, weight, axis=axis, precision=precision)
+
+
+def has_forms(weight: Any) -> bool:
+    """Whether the fastest form of a product with a weight may depend on the number of rows."""
+    size = math.prod(weight.shape)
+    return weight.dtype == jnp.float32 and is_known(size) and size >= SMALLEST
+
+
+def best_axis(rows: Any, weight: Any, axis: int) -> int:
+    """The axis that the weight should be summed over if it may be transposed before a loop."""
+    m, k, n = _sizes(rows, weight, axis)
+    if not is_known(m, k, n) or weight.dtype != jnp.float32:
+        return 0
+    if m == 1:
+        return 1 if n * k >= SMALLEST else 0
+    return 1 if m % 8 == 0 and m <= 64 and n * k >= 2**20 else 0
+
+
+def axis_for_rows(rows: Any, weight: Any, axis: int) -> int:
+    """The axis for which the gradient of the rows is the fastest. Its product has the other axis."""
+    _, _, n = _sizes(rows, weight, axis)
+    d_outputs = jax.ShapeDtypeStruct((*rows.shape[:-1], n), rows.dtype)
+    return 1 - best_axis(d_outputs, weight, 1 - axis)
+
+
+def axis_for_weight(rows: Any, weight: Any, axis: int) -> int:
+    """The axis for which the gradient of the weight is the fastest: it transposes the rows."""
+    return 0
+
+
+SMALLEST = 2**14  # with smaller weights, all forms take about the same time
+
+
+def _fills_vectors(m: int) -> bool:
+    return 2 <= m <= 4 or (m % 8 == 0 and m <= 64)
+
+
+def _sizes(rows: Any, weight: Any, axis: int) -> tuple[Any, Any, Any]:
+    return math.prod(rows.shape[:-1]), weight.shape[axis], weight.shape[1 - axis]
+
+
+def _dot(left: Array, left_axis: int, right: Array, right_axis: int, precision: Any) -> Array:
+    numbers = (((left_axis,), (right_axis,)), ((), ()))
+    return lax.dot_general(left, right, numbers, precision=precision)

@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax.lax import optimization_barrier, transpose_p
+from jax.lax import optimization_barrier
 from jaxtyping import Array, PyTree
 
-from .dots import with_stored_weight
-from .evaluate import evaluate, has_fast_transpose
-from .jaxprs import Traced, cut_out, is_known_form, run, variables
+from .dots import is_matrix_transpose, product_of, transpose_equation, with_other_axis
+from .evaluate import evaluate
+from .forms import best_axis
+from .jaxprs import Traced, cut_out, run, variables
+
+BestAxis = Callable[[Any, Any, int], int]
 
 
 class Hoisted(NamedTuple):
@@ -19,37 +22,48 @@ class Hoisted(NamedTuple):
         It is called once, before a loop.
     - `call`: the rest of the function.
     - `sources`: for each prepared array, the indices of the weights that it is computed from.
-    - `has_fast_transpose`: whether `call` has a convolution or product whose gradient of `args` is
-        faster than JAX's.
 
-    A weight that is stored as `(gates, hidden)` is multiplied as `h @ W.T`. XLA folds the transpose
-    into the product and reads `W` across its rows at every step. `prepare` makes the transposed
-    copy once. The gradient of the copy, `h.T @ d_gates`, is faster than the gradient of `W`.
+    A product with a weight reads the weight as it is stored or a transposed copy, whichever is
+    faster. `prepare` makes the copy once.
     """
 
     prepare: Callable[[Sequence[Array]], list[Array]]
     call: Callable[..., PyTree]
     sources: list[set[int]]
-    has_fast_transpose: bool
 
 
-def hoist(traced: Traced, num_weights: int) -> Hoisted:
-    """Splits a function `(weights, *args)`, where `weights` is a list of `num_weights` arrays."""
+def hoist(traced: Traced, num_weights: int, best_axis: BestAxis = best_axis) -> Hoisted:
+    """Splits a function `(weights, *args)`, where `weights` is a list of `num_weights` arrays.
+
+    `best_axis` chooses the axis of the weight that a product should sum over.
+    """
     jaxpr, consts = traced.jaxpr, traced.consts
     weights, arguments = jaxpr.invars[:num_weights], jaxpr.invars[num_weights:]
     # The variables that are known before the loop, with the weights that they are computed from.
     known: dict[Any, set[int]] = {v: set() for v in jaxpr.constvars}
     known.update((v, {i}) for i, v in enumerate(weights))
-    stored: dict[Any, Any] = {}  # from a known transposed array to the array itself
+    transposes: dict[Any, Any] = {}  # known matrices and their known transposes, both ways
     before, inside = [], []
-    for equation in jaxpr.eqns:
-        equation = with_stored_weight(equation, stored)
+
+    def keep(equation: Any) -> None:
         read = variables(equation.invars)
-        if all(v in known for v in read) and not equation.effects:
-            known.update((v, set().union(*(known[v] for v in read))) for v in equation.outvars)
-            before.append(equation)
-            if _is_matrix_transpose(equation):
-                stored[equation.outvars[0]] = equation.invars[0]
+        known.update((v, set().union(*(known[v] for v in read))) for v in equation.outvars)
+        before.append(equation)
+        if is_matrix_transpose(equation):
+            (source,), (result,) = equation.invars, equation.outvars
+            transposes.update({source: result, result: source})
+
+    for equation in jaxpr.eqns:
+        is_known = all(v in known for v in variables(equation.invars))
+        product = product_of(equation)
+        if product is not None and not is_known and known.get(equation.invars[1]):
+            rows, weight = equation.invars
+            if best_axis(rows.aval, weight.aval, product[0]) != product[0]:
+                if weight not in transposes:
+                    keep(transpose_equation(weight))
+                equation = with_other_axis(equation, transposes[weight])
+        if is_known and not equation.effects:
+            keep(equation)
         if not any(known.get(v) for v in equation.outvars):
             inside.append(equation)  # also with constants only: XLA moves them itself
     read = [v for equation in inside for v in equation.invars] + list(jaxpr.outvars)
@@ -65,10 +79,4 @@ def hoist(traced: Traced, num_weights: int) -> Hoisted:
     def call(prepared: Sequence[Array], *args: PyTree) -> PyTree:
         return tree.unflatten(evaluate(second, *consts, *prepared, *jax.tree.leaves(args)))
 
-    is_fast = any(has_fast_transpose(equation) for equation in inside)
-    return Hoisted(prepare, call, [known[v] for v in crossing], is_fast)
-
-
-def _is_matrix_transpose(equation: Any) -> bool:
-    known = is_known_form(equation, transpose_p, {"permutation"}, set())
-    return known and equation.params["permutation"] == (1, 0)
+    return Hoisted(prepare, call, [known[v] for v in crossing])

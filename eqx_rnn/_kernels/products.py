@@ -11,11 +11,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._dtypes import widest
+from .forms import has_forms, rows_first
+from .support import unsupported
 
 
 def project(weight: Float[Array, "out in"], x: Float[Array, "*any in"]) -> Float[Array, "*any out"]:
-    """`x @ weight.T`: the last axis of `x` times a weight that is stored as `(out, in)`."""
-    return x @ weight.T
+    """`x @ weight.T`, in the form that is fastest for these shapes: see `forms`.
+
+    For one row, XLA's CPU backend would copy `weight.T` at every call.
+    """
+    dtype = widest(x, weight)
+    x, weight = x.astype(dtype), weight.astype(dtype)
+    if has_forms(weight) and unsupported() is None:
+        from .dots import multiply  # here, because it needs names that JAX may lack
+
+        return multiply(x, weight, 1)
+    return rows_first(x, weight, axis=1, precision=None)
 
 
 def along(vector: Float[Array, "*features"], batch: Float[Array, "..."]) -> Float[Array, "..."]:

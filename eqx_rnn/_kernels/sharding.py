@@ -73,6 +73,8 @@ def vary(a: Array, axes: frozenset) -> Array:
 
 
 def _type_of(a: Any) -> Any:
+    if isinstance(a, jax.core.ShapedArray):
+        return a
     return jax.typeof(a) if hasattr(jax, "typeof") else None
 
 

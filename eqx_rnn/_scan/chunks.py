@@ -27,6 +27,9 @@ class Piece(NamedTuple):
             lambda a: a[self.start : stop].reshape(self.number, self.size, *a.shape[1:]), tree
         )
 
+    def as_one_chunk(self) -> "Piece":
+        return Piece(self.start, 1, self.number * self.size)
+
     def flatten(self, tree: PyTree[Array]) -> PyTree[Array]:
         """Merges the chunks: `(number, size, ...)` becomes `(time, ...)`."""
         return jax.tree.map(lambda a: a.reshape(self.number * self.size, *a.shape[2:]), tree)

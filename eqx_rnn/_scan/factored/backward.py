@@ -1,5 +1,6 @@
 """The backward pass of a factored run: the transpose of its derivative."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -44,13 +45,13 @@ def backward(
     if substitute is not None and pull_update is not None:
         substitute_new = _step_from(plan, weights, substitute)
     d_inputs = []
-    for piece, project_input, kept in reversed(
-        list(zip(plan.pieces, plan.project_input, saved, strict=True))
+    for piece, project_inputs, kept in reversed(
+        list(zip(plan.pieces, plan.project_inputs, saved, strict=True))
     ):
-        parts = parts_of_chunk(plan, weights, wanted.parameters, piece.size, project_input)
+        parts = parts_of_chunk(plan, weights, wanted.parameters, piece.size, project_inputs)
         advance = None
         if plan.options.checkpoint is not None:
-            advance = advance_chunk(plan, project_input, weights, initial, substitute_carry)
+            advance = advance_chunk(plan, project_inputs, weights, initial, substitute_carry)
         retreat = _retreat_chunk(plan, pull_update, parts, initial, substitute_new, wanted.inputs)
 
         def run_chunk(state: Any, xs: Any, advance: Any = advance, retreat: Callable = retreat):
@@ -113,7 +114,8 @@ def _retreat_chunk(
             new = gates_or_new
             new = new if substitute_new is None else select(valid, new, substitute_new)
             d_active, (d_start, d_gates) = [], pull_update(start, new, drawn)(d_results)
-        _, pull = jax.vjp(parts.hidden_step, start)
+        hidden_step = functools.partial(parts.hidden_step, parts.hidden_step.active_arrays)
+        _, pull = jax.vjp(hidden_step, start)
         d_start = _add(d_start, *pull(_part_of(d_gates, plan.from_hidden)))
 
         d_old = d_start

@@ -1,6 +1,5 @@
 """The cell's three parts, prepared for derivatives with respect to carries, inputs and weights."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ..._kernels.forms import axis_for_rows, axis_for_weight
 from ..._kernels.hoist import Hoisted, hoist
-from ..._kernels.jaxprs import trace
+from ..._kernels.jaxprs import Traced, trace
 from ..._kernels.rebuild import rebuild
 from ..._kernels.sharding import struct_of_steps
 from .plan import Plan
@@ -56,14 +56,15 @@ class Part(NamedTuple):
 class PartsOfChunk(NamedTuple):
     """The three parts for one piece of the time axis.
 
-    - `input`, `hidden`: the projections of all steps of a chunk.
-    - `hidden_step`: the projection of the carry of one step.
+    - `input`, `hidden`: the projections of all steps of a chunk, for the gradients of weights and
+        inputs.
+    - `hidden_step`: the projection of the carry of one step, for the gradient of the carry.
     """
 
     input: Part
     hidden: Part
     update: Part
-    hidden_step: Callable[[PyTree[Array]], PyTree[Array]]
+    hidden_step: Part
 
     def zeros(self) -> tuple[list[Array], ...]:
         """Zeros for the gradients of the active arrays of `input`, `hidden` and `update`."""
@@ -76,12 +77,12 @@ class PartsOfChunk(NamedTuple):
 
 
 def parts_of_chunk(
-    plan: Plan, weights: list[Array], wanted: list[bool], size: int, project_input: Hoisted
+    plan: Plan, weights: list[Array], wanted: list[bool], size: int, project_inputs: Traced
 ) -> PartsOfChunk:
     """The parts for chunks of `size` steps; `wanted` says which weights need gradients."""
     carries = jax.tree.map(lambda s: struct_of_steps(s, size), plan.carry)
-    hidden_part = trace(plan.parts.project_hidden, plan.weights, carries)
-    project_hidden = hoist(hidden_part, len(weights))
+    all_steps = trace(plan.parts.project_hidden, plan.weights, carries)
+    one_step = trace(plan.parts.project_hidden, plan.weights, plan.carry)
 
     def prepare(hoisted: Hoisted) -> Part:
         prepared = hoisted.prepare(weights)
@@ -93,16 +94,11 @@ def parts_of_chunk(
         ]
         return Part(hoisted, weights, prepared, indices, active)
 
-    hidden_step = lambda carry: plan.parts.project_hidden(weights, carry)
-    is_row = all(math.prod(leaf.shape[:-1]) == 1 for leaf in jax.tree.leaves(plan.carry))
-    if is_row or plan.project_hidden.has_fast_transpose:
-        # The projection above reads stored weights in its transpose, which is faster for a batch.
-        # For a single row this is XLA's slowest path. Also, only prepared weights have the
-        # transposes of this package.
-        at_one_step = prepare(plan.project_hidden)
-        hidden_step = lambda carry: at_one_step(at_one_step.active_arrays, carry)
     return PartsOfChunk(
-        prepare(project_input), prepare(project_hidden), prepare(plan.update), hidden_step
+        prepare(hoist(project_inputs, len(weights), axis_for_weight)),
+        prepare(hoist(all_steps, len(weights), axis_for_weight)),
+        prepare(plan.update),
+        prepare(hoist(one_step, len(weights), axis_for_rows)),
     )
 
 

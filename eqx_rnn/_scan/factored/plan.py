@@ -1,5 +1,6 @@
 """The plan of a factored run. It is made once from shapes; both passes read it."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from ..._base.cells import FactoredCell
 from ..._base.contract import check_contract, dtypes_of, widen
 from ..._base.gates import add_gates
 from ..._kernels.hoist import Hoisted, hoist
-from ..._kernels.jaxprs import repeated_outputs, trace
+from ..._kernels.jaxprs import Traced, repeated_outputs, trace
 from ..._kernels.sharding import struct, struct_of_step, struct_of_steps
 from ..chunks import Piece, best_chunk_size, pieces
 from ..skipped import Substitute
@@ -43,8 +44,9 @@ class Plan(NamedTuple):
     - `pieces`: the pieces of the time axis, in the order of processing.
     - `weights`, `carry`, `gates`, `from_input`, `from_hidden`, `outputs`: structure, shapes and
         dtypes at one step. The carry has the dtypes that it keeps from step to step.
-    - `project_input`: for each piece, the projection of the inputs of one chunk.
-    - `project_hidden`, `update`: the other two parts, at one step.
+    - `projects_inside`: whether the forward pass projects the inputs step by step.
+    - `project_inputs`: for each piece, the projection of the inputs of one chunk.
+    - `project_input`, `project_hidden`, `update`: the three parts at one step.
     - `draw`: maps the keys of many steps to the arrays that `update` draws in these steps.
     - `drawn`: the drawn arrays of one step; `None` without keys.
     - `repeats`: for each leaf of the outputs, the index of the leaf of the new carry that it
@@ -60,7 +62,9 @@ class Plan(NamedTuple):
     from_input: PyTree[jax.ShapeDtypeStruct]
     from_hidden: PyTree[jax.ShapeDtypeStruct]
     outputs: PyTree[jax.ShapeDtypeStruct]
-    project_input: list[Hoisted]
+    projects_inside: bool
+    project_inputs: list[Traced]
+    project_input: Hoisted
     project_hidden: Hoisted
     update: Hoisted
     draw: Callable[[Array | None], list[Array] | None]
@@ -114,9 +118,8 @@ def plan(
         size = best_chunk_size(inputs.shape[0], _num_bytes(gates), _num_bytes(weights))
     time = pieces(inputs.shape[0], size, options.reverse)
     of_chunk = lambda piece: struct_of_steps(step_inputs, piece.size)
-    project_input = [
-        hoist(trace(parts.project_input, weights, of_chunk(piece)), len(weights)) for piece in time
-    ]
+    project_input = hoist(input_part, len(weights))
+    project_hidden = hoist(hidden_part, len(weights))
     return Plan(
         parts=parts,
         options=options,
@@ -127,13 +130,34 @@ def plan(
         from_input=from_input,
         from_hidden=from_hidden,
         outputs=outputs,
+        projects_inside=_projects_inside(project_input, project_hidden, weights, carry),
+        project_inputs=[trace(parts.project_input, weights, of_chunk(p)) for p in time],
         project_input=project_input,
-        project_hidden=hoist(hidden_part, len(weights)),
+        project_hidden=project_hidden,
         update=hoist(update, len(weights)),
         draw=draws.draw,
         drawn=draws.drawn,
         repeats=repeated_outputs(update, len(jax.tree.leaves(new_carry))),
     )
+
+
+def _projects_inside(
+    project_input: Hoisted, project_hidden: Hoisted, weights: list[Any], carry: PyTree
+) -> bool:
+    """Whether projecting inputs step by step is faster than one product for many steps.
+
+    If a step reads its gates from an array of many steps, XLA's CPU backend does not vectorise the
+    `update`. A large product saves more time than that if it has few rows or many more inputs than
+    hidden features.
+    """
+    import os
+    if os.environ.get("INSIDE"): return os.environ["INSIDE"]=="1"
+    rows = min(math.prod(leaf.shape[:-1]) for leaf in jax.tree.leaves(carry))
+    read = [
+        sum(weights[i].size for i in set().union(*part.sources))
+        for part in (project_input, project_hidden)
+    ]
+    return rows > 1 and read[0] < 2.5 * read[1]
 
 
 def _num_bytes(tree: Any) -> int:
