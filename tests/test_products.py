@@ -1,5 +1,6 @@
 """Products that take another form on a CPU if it is faster."""
 
+import functools
 import re
 
 import equinox as eqx
@@ -11,6 +12,7 @@ import pytest
 
 import eqx_rnn
 from eqx_rnn._base.cells import FactoredCell
+from eqx_rnn._kernels.dots import multiply
 from eqx_rnn._kernels.evaluate import evaluate
 from eqx_rnn._kernels.hoist import hoist
 from eqx_rnn._kernels.jaxprs import trace
@@ -20,128 +22,140 @@ from eqx_rnn._scan.steps import Options
 
 OPTIONS = {"options": Options(), "substitute": None}
 
-# Products that would run on one thread as `rows @ weight`.
-MORE_THREADS = [((96,), (64, 256)), ((8, 12), (64, 256))]
-# Products that would mostly copy the weight as `rows @ weight`.
-WEIGHT_FIRST = [((32,), (512, 2048)), ((4, 6), (512, 512))]
+# (batch, weight, axis of the weight) of products that take another form than `rows_first`.
+MORE_THREADS = [((96,), (64, 512), 0), ((8, 12), (64, 512), 0)]
+WEIGHT_FIRST = [((32,), (2048, 512), 1), ((4, 6), (512, 512), 1), ((3,), (100, 200), 1)]
+ROWS_FIRST = [
+    ((8,), (64, 256), 0, jnp.float32),  # too little work for a second thread
+    ((96,), (256, 1024), 0, jnp.float32),  # enough work for several threads in any form
+    ((96,), (64, 512), 0, jnp.bfloat16),
+    ((32,), (512, 2048), 0, jnp.float32),  # nothing is transposed
+    ((1,), (2048, 512), 1, jnp.float32),
+    ((), (2048, 512), 1, jnp.float32),
+    ((31,), (2048, 512), 1, jnp.float32),  # does not fill vectors
+    ((128,), (2048, 512), 1, jnp.float32),  # more work than transposing
+    ((32,), (2048, 512), 1, jnp.bfloat16),
+    ((8,), (16, 64), 1, jnp.float32),
+]
 
 
-def product(rows, weight):
-    closed = jax.make_jaxpr(lambda rows, weight: rows @ weight)(rows, weight)
-    return evaluate(closed.jaxpr, rows, weight)[0]
+def product(rows, weight, axis=0):
+    numbers = (((rows.ndim - 1,), (axis,)), ((), ()))
+    dot = lambda rows, weight: jax.lax.dot_general(rows, weight, numbers)
+    return evaluate(jax.make_jaxpr(dot)(rows, weight).jaxpr, rows, weight)[0]
 
 
-def gradient_of_rows(rows, weight):
-    outputs, pull = jax.vjp(lambda rows: product(rows, weight), rows)
-    return pull(outputs)[0]
-
-
-def operands(batch, weight, dtype=jnp.float32):
+def operands(batch, weight, axis, dtype=jnp.float32):
     rows_key, weight_key = jr.split(jr.key(0))
-    rows = jr.normal(rows_key, (*batch, weight[0]), dtype)
-    return rows, jr.normal(weight_key, weight, dtype) / weight[0] ** 0.5
+    rows = jr.normal(rows_key, (*batch, weight[axis]), dtype)
+    return rows, jr.normal(weight_key, weight, dtype) / weight[axis] ** 0.5
 
 
-def forms(function, args, platform="cpu"):
-    """The left operand of each product in the lowered function."""
-    text = jax.jit(function).trace(*args).lower(lowering_platforms=(platform,)).as_text()
-    rows, weight = (list(a.shape) for a in args)
-    names = {tuple(weight): "weight", tuple(weight[::-1]): "weight"}
-    names |= {(*rows[:-1], weight[1]): "rows", tuple(rows): "rows"}
-    names |= {(rows[-1], *rows[:-1]): "columns"}
-    sizes = re.findall(r"dot_general .* : \(tensor<([0-9x]+)xb?f\d+>", text)
-    return [names[tuple(map(int, size.split("x")))] for size in sizes]
+def form(batch, weight, axis, dtype=jnp.float32, platform="cpu", mapped=False):
+    """The left operand of the product in the lowered function."""
+    rows, weight = operands(batch, weight, axis, dtype)
+    function = functools.partial(multiply, axis=axis)
+    function = jax.vmap(function, (0, None)) if mapped else function
+    lowered = jax.jit(function).trace(rows, weight).lower(lowering_platforms=(platform,))
+    (sizes,) = re.findall(r"dot_general .* : \(tensor<([0-9x]+)xb?f\d+>", lowered.as_text())
+    shape = tuple(map(int, sizes.split("x")))
+    names = {weight.shape: "weight", (rows.shape[-1], *batch): "columns", rows.shape: "rows"}
+    return names[shape]
 
 
-@pytest.mark.parametrize("shapes", MORE_THREADS + WEIGHT_FIRST)
-def test_only_on_a_cpu(shapes):
-    args = operands(*shapes)
-    assert forms(product, args) == ["columns" if shapes in MORE_THREADS else "weight"]
-    assert forms(product, args, "tpu") == ["rows"]
-    assert forms(product, args, "cuda") == ["rows"]
+@pytest.mark.parametrize("case", MORE_THREADS + WEIGHT_FIRST, ids=str)
+def test_only_on_a_cpu(case):
+    assert form(*case) == ("columns" if case in MORE_THREADS else "weight")
+    assert form(*case, platform="tpu") == "rows"
+    assert form(*case, platform="cuda") == "rows"
 
 
-@pytest.mark.parametrize(
-    "args",
-    [
-        operands((8,), (64, 256)),  # too little work for a second thread
-        operands((96,), (256, 1024)),  # enough work for several threads in any form
-        operands((96,), (64, 256), jnp.bfloat16),
-        operands((1,), (512, 2048)),  # the time is that of reading the weight
-        operands((64,), (512, 2048)),  # more work than copying
-        operands((32,), (512, 2048), jnp.bfloat16),
-    ],
-    ids=["small", "large", "bfloat16", "row", "many rows", "bfloat16, large"],
-)
-def test_only_where_it_is_faster(args):
-    assert forms(product, args) == ["rows"]
-    assert forms(gradient_of_rows, args) == ["rows", "rows"]
+@pytest.mark.parametrize("case", ROWS_FIRST, ids=str)
+def test_only_where_it_is_faster(case):
+    assert form(*case) == "rows"
 
 
-@pytest.mark.parametrize("shapes", MORE_THREADS + WEIGHT_FIRST)
-def test_values_and_derivatives(shapes):
-    rows, weight = operands(*shapes)
-    exact = lambda rows, weight: np.asarray(rows, np.float64) @ np.asarray(weight, np.float64)
+def test_the_number_of_rows_is_that_after_vmap():
+    assert form((32,), (2048, 512), 1, mapped=True) == "weight"
+    assert form((31,), (2048, 512), 1, mapped=True) == "rows"
+
+
+@pytest.mark.parametrize("case", MORE_THREADS + WEIGHT_FIRST, ids=str)
+def test_values_and_derivatives(case):
+    rows, weight = operands(*case)
+    axis = case[2]
+    of = functools.partial(product, axis=axis)
+
+    def gradient_of_rows(rows, weight):
+        outputs, pull = jax.vjp(lambda rows: of(rows, weight), rows)
+        return pull(outputs)[0]
+
+    def exact(rows, weight, axis=axis):
+        return np.tensordot(np.asarray(rows, np.float64), np.asarray(weight, np.float64), (-1, axis))
+
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4)
     d_rows, d_weight = rows[..., ::-1], weight[::-1]
-    close(product(rows, weight), exact(rows, weight))
-    _, moved = jax.jvp(product, (rows, weight), (d_rows, d_weight))
+    close(of(rows, weight), exact(rows, weight))
+    _, moved = jax.jvp(of, (rows, weight), (d_rows, d_weight))
     close(moved, exact(d_rows, weight) + exact(rows, d_weight))
     stacked = jnp.stack([rows, d_rows, 2 * rows])
-    close(jax.vmap(product, (0, None))(stacked, weight), exact(stacked, weight))
-    outputs, pull = jax.vjp(product, rows, weight)
+    close(jax.vmap(of, (0, None))(stacked, weight), exact(stacked, weight))
+    weights = jnp.stack([weight, d_weight, 2 * weight])
+    pairs = [exact(*pair) for pair in zip(stacked, weights, strict=True)]
+    close(jax.vmap(of)(stacked, weights), np.stack(pairs))
+    each = [exact(rows, weight) for weight in weights]
+    close(jax.vmap(of, (None, 0))(rows, weights), np.stack(each))
+    outputs, pull = jax.vjp(of, rows, weight)
     to_rows, to_weight = pull(outputs)
-    close(to_rows, exact(outputs, weight.T))
-    flat = lambda a: np.asarray(a).reshape(-1, a.shape[-1])
-    close(to_weight, exact(flat(rows).T, flat(outputs)))
+    close(to_rows, exact(outputs, weight, 1 - axis))
+    flat = lambda a: np.asarray(a, np.float64).reshape(-1, a.shape[-1])
+    gradient = flat(rows).T @ flat(outputs)
+    close(to_weight, gradient.T if axis else gradient)
     _, moved = jax.jvp(gradient_of_rows, (rows, weight), (d_rows, d_weight))
-    twice = exact(exact(d_rows, weight) + exact(rows, d_weight), weight.T)
-    close(moved, twice + exact(outputs, d_weight.T))
-
-
-@pytest.mark.parametrize("shapes", WEIGHT_FIRST)
-def test_gradient_of_the_rows_has_the_weight_first(shapes):
-    assert forms(gradient_of_rows, operands(*shapes)) == ["weight", "weight"]
-
-
-@pytest.mark.parametrize(("size", "is_large"), [(200, False), (300, True)])
-def test_a_run_goes_back_with_a_large_weight_first(size, is_large):
-    cell = eqx_rnn.LSTMCell(3, size, dtype=jnp.float32, key=jr.key(1))
-    inputs = jnp.zeros((3, 8, 3), jnp.float32)
-    carry = cell.initialize_carry(None, inputs[0])
-
-    def loss(inputs):
-        ys = factored.scan(cell, carry, inputs, None, Steps(None, None, None), **OPTIONS)[1][1]
-        return jnp.sum(ys**2)
-
-    text = jax.jit(jax.grad(loss)).lower(inputs).as_text()
-    weight_first = f"(tensor<{size}x{4 * size}xf32>, tensor<8x{4 * size}xf32>)"
-    assert (weight_first in text) == is_large
+    twice = exact(exact(d_rows, weight) + exact(rows, d_weight), weight, 1 - axis)
+    close(moved, twice + exact(outputs, d_weight, 1 - axis))
 
 
 def test_precision_goes_with_its_operand():
-    args = operands((32,), (512, 2048))
-    function = lambda rows, weight: jnp.dot(rows, weight, precision=("highest", "default"))
-    closed = jax.make_jaxpr(function)(*args)
-    text = jax.jit(lambda *args: evaluate(closed.jaxpr, *args)).lower(*args).as_text()
+    rows, weight = operands((32,), (2048, 512), 1)
+    function = functools.partial(multiply, axis=1, precision=("highest", "default"))
+    text = jax.jit(function).lower(rows, weight).as_text()
     assert "precision = [DEFAULT, HIGHEST]" in text  # the weight stands first
 
 
 def test_no_arrays_are_left_behind():
-    args = operands((8,), (8, 8))
+    args = operands((8,), (8, 8), 0)
     with jax.checking_leaks():
         jax.jit(product)(*args)
 
 
-@pytest.mark.parametrize(("batch", "is_stored"), [(32, True), (1, False), (128, False)])
-def test_a_weight_is_read_as_it_is_stored_where_that_is_faster(batch, is_stored):
-    rows, weight = operands((batch,), (512, 2048))
-    function = lambda weights, rows: jnp.tanh(rows @ weights[0].T)
-    prepare, call, sources, has_fast_transpose = hoist(trace(function, [weight.T], rows), 1)
-    (prepared,) = prepare([weight.T])
-    assert (prepared.shape == (2048, 512)) == is_stored == has_fast_transpose
+@pytest.mark.parametrize(
+    ("batch", "is_stored"), [(32, True), (1, True), (128, False), (5, False)], ids=str
+)
+@pytest.mark.parametrize("is_transposed", [True, False])
+def test_a_loop_reads_the_weight_as_it_is_stored_where_that_is_faster(
+    batch, is_stored, is_transposed
+):
+    rows, weight = operands((batch,), (2048, 512), 1)
+    if is_transposed:
+        function = lambda weights, rows: jnp.tanh(rows @ weights[0].T)
+    else:
+        function = lambda weights, rows: jnp.tanh(multiply(rows, weights[0], 1))
+    prepare, call, sources = hoist(trace(function, [weight], rows), 1)
+    (prepared,) = prepare([weight])
+    assert (prepared.shape == (2048, 512)) == is_stored
     assert sources == [{0}]
-    np.testing.assert_allclose(call([prepared], rows), jnp.tanh(rows @ weight), atol=1e-5)
+    np.testing.assert_allclose(call([prepared], rows), jnp.tanh(rows @ weight.T), atol=1e-5)
+
+
+def test_equal_weights_get_their_own_copies():
+    rows, first = operands((5,), (512, 512), 1)
+    second = first[::-1]
+    function = lambda weights, rows: multiply(rows, weights[0], 1) + multiply(rows, weights[1], 1)
+    prepare, call, sources = hoist(trace(function, [first, second], rows), 2)
+    assert sources == [{0}, {1}]
+    value = call(prepare([first, second]), rows)
+    np.testing.assert_allclose(value, rows @ first.T + rows @ second.T, atol=1e-4)
 
 
 class Wide(FactoredCell):

@@ -9,7 +9,7 @@ From `jax.extend.core` (public, "may change without notice"):
 
 | name | used in | when it goes |
 |---|---|---|
-| `Primitive` | linear, run_time | find the class that JAX's own primitives have, as `type(sin_p)` |
+| `Primitive` | linear, dots, run_time | find the class that JAX's own primitives have, as `type(sin_p)` |
 | `Literal` | jaxprs | tell constants from variables by their attribute `val` |
 | `ClosedJaxpr` | jaxprs | in JAX 0.12 a `Jaxpr` holds its constants; pass it alone |
 | `jaxpr_as_fun` | jaxprs | `jax.core.eval_jaxpr` |
@@ -19,13 +19,14 @@ From `jax.interpreters` (public for new primitives, not documented):
 | name | used in | when it goes |
 |---|---|---|
 | `ad.Zero` | linear | a zero tangent or cotangent; find its class in a rule for derivatives |
+| `ad.defbilinear` | dots | `ad.primitive_jvps` and `ad.primitive_transposes`, for each operand |
 | `ad.instantiate_zeros` | linear | `jnp.zeros` of the zero's type |
 | `ad.primitive_jvps` | linear | the new way to register a rule for derivatives |
 | `ad.primitive_transposes` | linear | the new way to register a transpose |
 | `batching.fancy_primitive_batchers` | linear | a rule for `vmap` that knows the mapped axis |
-| `batching.primitive_batchers` | run_time | the new way to register a rule for `vmap` |
-| `mlir.lower_fun` | linear | lowers a primitive by a function; `jax.jit` inside `_run` |
-| `mlir.register_lowering` | linear, run_time | the new way to register a lowering |
+| `batching.primitive_batchers` | dots, run_time | the new way to register a rule for `vmap` |
+| `mlir.lower_fun` | linear, dots | lowers a primitive by a function; `jax.jit` inside `_run` |
+| `mlir.register_lowering` | linear, dots, run_time | the new way to register a lowering |
 
 From `jax.lax` (primitives, not documented):
 
@@ -33,7 +34,7 @@ From `jax.lax` (primitives, not documented):
 |---|---|---|
 | `dot_general_p` | dots | compare the name of the primitive |
 | `conv_general_dilated_p` | convolutions | the same, and call `lax.conv_general_dilated` |
-| `transpose_p` | hoist | compare the name of the primitive |
+| `transpose_p` | dots | compare the name of the primitive |
 
 From other modules (documented):
 
@@ -43,13 +44,12 @@ From other modules (documented):
 | `jax.custom_derivatives.SymbolicZero` | linear | find its class in a rule of `jax.custom_jvp` |
 | `jax.typeof` | sharding, linear | `jax.core.get_aval` |
 | `jax.lax.optimization_barrier` | forms, hoist | a barrier keeps XLA from undoing a form |
-| `jax.lax.platform_dependent` | forms | choose the form by `jax.default_backend()` |
 | `jax.lax.pcast` | sharding | needed within `jax.shard_map` only: a value varies over axes |
 | `jax.sharding.reshard` | sharding | needed for explicit axes only: moves an array |
 
 Attributes and parameters:
 
-- Jaxprs (jaxprs, rebuild, evaluate, hoist): `jaxpr`, `consts`, `constvars`, `invars`, `outvars`,
+- Jaxprs (jaxprs, passes, evaluate, hoist): `jaxpr`, `consts`, `constvars`, `invars`, `outvars`,
   `eqns`, `effects`, `replace`, `debug_info.with_unknown_names`; of equations `primitive`, `params`,
   `invars`, `outvars`, `effects`, `replace`; `aval` of variables, `val` of literals. A jaxpr without
   `debug_info` needs no new names. The names of effects: those with "Debug" or "NamedAxis" in the

@@ -76,7 +76,8 @@ def is_matrix_transpose(equation: Any) -> bool:
 
 def transpose_equation(matrix: Any) -> Any:
     """An equation with a new variable for the transpose of a matrix."""
-    (equation,) = trace(jnp.transpose, struct(matrix.aval)).jaxpr.eqns
+    # A new function each time: JAX caches traces, and with them the variables.
+    (equation,) = trace(lambda matrix: matrix.T, struct(matrix.aval)).jaxpr.eqns
     return equation.replace(invars=[matrix])
 
 

@@ -25,7 +25,6 @@ from typing import Any
 import jax
 import jax.lax as lax
 import jax.numpy as jnp
-from jax.lax import optimization_barrier
 from jaxtyping import Array
 
 from .sizes import is_known
@@ -40,13 +39,13 @@ def weight_first(rows: Any, weight: Any, *, axis: int, precision: Any) -> Array:
     """The same product, computed as its transpose."""
     # Without the barriers, XLA would turn the product back into `rows_first`.
     swapped = precision[::-1] if isinstance(precision, tuple) else precision
-    product = _dot(weight, axis, optimization_barrier(rows), rows.ndim - 1, swapped)
-    return jnp.moveaxis(optimization_barrier(product), 0, -1)
+    product = _dot(weight, axis, lax.optimization_barrier(rows), rows.ndim - 1, swapped)
+    return jnp.moveaxis(lax.optimization_barrier(product), 0, -1)
 
 
 def columns_first(rows: Any, weight: Any, *, axis: int, precision: Any) -> Array:
     """The same product, from a transposed copy of the rows."""
-    columns = optimization_barrier(jnp.moveaxis(rows, -1, 0))
+    columns = lax.optimization_barrier(jnp.moveaxis(rows, -1, 0))
     return _dot(columns, 0, weight, axis, precision)
 
 

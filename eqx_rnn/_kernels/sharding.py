@@ -73,9 +73,12 @@ def vary(a: Array, axes: frozenset) -> Array:
 
 
 def _type_of(a: Any) -> Any:
-    if isinstance(a, jax.core.ShapedArray):
-        return a
-    return jax.typeof(a) if hasattr(jax, "typeof") else None
+    if not hasattr(jax, "typeof"):
+        return None
+    try:
+        return jax.typeof(a)
+    except TypeError:
+        return a  # the type of a variable of a jaxpr
 
 
 def _sharding_of(a: Any) -> Any:

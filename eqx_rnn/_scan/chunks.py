@@ -1,8 +1,9 @@
 """The time axis, cut into chunks of equal length and a remainder."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
@@ -10,7 +11,7 @@ from .._kernels.sizes import is_known
 
 CACHE_BYTES = 2_000_000
 SHORTEST = 4  # with fewer steps, the product that projects their inputs is slow
-MOST_STEPS = 20
+MOST_STEPS = 64
 
 
 class Piece(NamedTuple):
@@ -27,8 +28,12 @@ class Piece(NamedTuple):
             lambda a: a[self.start : stop].reshape(self.number, self.size, *a.shape[1:]), tree
         )
 
-    def as_one_chunk(self) -> "Piece":
-        return Piece(self.start, 1, self.number * self.size)
+    def chunk(self, tree: PyTree[Array], k: Any) -> PyTree[Array]:
+        """The arrays of chunk `k`, without a copy of the other chunks: `(size, ...)`."""
+        if self.number == 1:
+            return jax.tree.map(lambda a: a[self.start : self.start + self.size], tree)
+        start = self.start + k * self.size
+        return jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, self.size), tree)
 
     def flatten(self, tree: PyTree[Array]) -> PyTree[Array]:
         """Merges the chunks: `(number, size, ...)` becomes `(time, ...)`."""
@@ -60,17 +65,19 @@ def join(results: list[PyTree[Array]], reverse: bool) -> PyTree[Array]:
 def best_chunk_size(num_steps: int, step_bytes: int, weight_bytes: int) -> int:
     """The number of steps in a chunk, if the gates of one step have `step_bytes` bytes.
 
-    The gates of a chunk should stay in the processor's cache from the product that computes them to
-    their use. Large weights make chunks longer, because adding up their gradients once per chunk
-    takes time. A chunk has at most about `MOST_STEPS` steps or a fifth of all steps, so that its
-    buffers are small beside the arrays that are kept for all steps. A nearby size that leaves no
+    The gates of a chunk should stay in the processor's cache from their computation to the product
+    that uses them. Large weights make chunks longer, because adding up their gradients once per
+    chunk takes time. The gates of a chunk should also be small beside the weights or beside the
+    arrays that are kept for all steps: a chunk has at most about `MOST_STEPS` steps, a fifth of all
+    steps, or as many steps as have gates of the size of the weights. A nearby size that leaves no
     remainder is preferred.
     """
     if not is_known(num_steps, step_bytes, weight_bytes):
         return MOST_STEPS
-    most = max(MOST_STEPS, num_steps // 5)
+    step_bytes = max(step_bytes, 1)
+    most = max(MOST_STEPS, num_steps // 5, weight_bytes // step_bytes)
     chunk_bytes = max(CACHE_BYTES, weight_bytes // 4)
-    target = min(max(chunk_bytes // max(step_bytes, 1), SHORTEST), most)
+    target = min(max(chunk_bytes // step_bytes, SHORTEST), most, num_steps)
     sizes = range(max(1, target // 2), 2 * target)
     even = [size for size in sizes if num_steps % size == 0]
     return min(even or [target], key=lambda size: abs(size - target))

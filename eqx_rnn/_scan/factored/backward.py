@@ -9,10 +9,10 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from ..._base.gates import add_gates, map_gates
-from ..chunks import join
+from ..._base.gates import map_gates
+from ..._kernels.passes import TwoPasses
+from ..chunks import Piece, join
 from ..select import select
-from ..skipped import Substitute
 from .differentiate import PartsOfChunk, parts_of_chunk
 from .forward import Saved, advance_chunk
 from .plan import Arguments, Fixed, Plan
@@ -20,7 +20,7 @@ from .plan import Arguments, Fixed, Plan
 
 def backward(
     plan: Plan,
-    pull_update: Callable[..., Callable] | None,
+    passes: TwoPasses,
     arguments: Arguments,
     fixed: Fixed,
     saved: list[Saved],
@@ -29,8 +29,7 @@ def backward(
 ) -> Arguments:
     """The cotangents of the arguments from those of `(final carry, carries, outputs)`.
 
-    A cotangent of `None` is zero. `wanted` says which arguments need a cotangent. `pull_update` is
-    the result of `pull_from_carries`.
+    A cotangent of `None` is zero. `wanted` says which arguments need a cotangent.
     """
     parameters, _, inputs, initial = arguments
     constants, steps, substitute = fixed
@@ -41,79 +40,94 @@ def backward(
     d_parameters = jax.tree.map(zeros, parameters, wanted.parameters)
     d_initial = jax.tree.map(zeros, initial, wanted.initial)
     substitute_carry = None if substitute is None else substitute.carry
-    substitute_new = None
-    if substitute is not None and pull_update is not None:
-        substitute_new = _step_from(plan, weights, substitute)
     d_inputs = []
-    for piece, project_inputs, kept in reversed(
-        list(zip(plan.pieces, plan.project_inputs, saved, strict=True))
+    by_piece = _edges(plan, *saved) if plan.is_flat else saved
+    for piece, project_inputs, kept_of_piece in reversed(
+        list(zip(plan.pieces, plan.project_inputs, by_piece, strict=True))
     ):
         parts = parts_of_chunk(plan, weights, wanted.parameters, piece.size, project_inputs)
         advance = None
         if plan.options.checkpoint is not None:
-            advance = advance_chunk(plan, project_inputs, weights, initial, substitute_carry)
-        retreat = _retreat_chunk(plan, pull_update, parts, initial, substitute_new, wanted.inputs)
+            advance = advance_chunk(
+                plan, passes, project_inputs, weights, initial, substitute_carry
+            )
+        retreat = _retreat_chunk(plan, passes, parts, initial, wanted.inputs)
+        whole = inputs, steps, d_carries, d_outputs
+        kept_whole = jax.tree.map(lambda a: a[0], saved[0][1:]) if plan.is_flat else None
 
-        def run_chunk(state: Any, xs: Any, advance: Any = advance, retreat: Callable = retreat):
-            x, steps, (edge, carries, gates, drawn), d_carries, d_outputs = xs
+        def run_chunk(
+            state: Any,
+            xs: Any,
+            piece: Piece = piece,
+            advance: Any = advance,
+            retreat: Callable = retreat,
+        ):
+            k, (edge, *by_step) = xs
+            x, steps, d_carries, d_outputs = piece.chunk(whole, k)
+            carries, kept, drawn = by_step if kept_whole is None else piece.chunk(kept_whole, k)
             if advance is not None:
-                _, (carries, gates, drawn, _) = advance(edge, x, steps)
+                _, (carries, kept, drawn, _) = advance(edge, x, steps)
             starts = _starts(edge, carries, reverse)
             if steps.resets is not None:
                 starts = jax.vmap(lambda r, c: select(r, initial, c))(steps.resets, starts)
             if substitute is not None:
                 starts = jax.vmap(lambda v, c: select(v, c, substitute_carry))(steps.valid, starts)
-            gates_or_new = gates if pull_update is None else carries
             steps = steps._replace(keys=None)
-            return retreat(state, x, (starts, gates_or_new, steps, drawn, d_carries, d_outputs))
+            return retreat(state, x, (starts, carries, kept, steps, drawn, d_carries, d_outputs))
 
-        xs = *piece.cut((inputs, steps)), kept, *piece.cut((d_carries, d_outputs))
-        state = d_carry, d_initial, parts.zeros()
-        state, d_x = lax.scan(run_chunk, state, xs, reverse=not reverse)
+        state, xs = (d_carry, d_initial, parts.zeros()), (jnp.arange(piece.number), kept_of_piece)
+        scan = functools.partial(lax.scan, run_chunk, unroll=piece.number == 1)
+        state, d_x = scan(state, xs, reverse=not reverse)
         d_carry, d_initial, totals = state
         d_inputs.append(jax.tree.map(piece.flatten, d_x))
         d_parameters = _add(d_parameters, parts.pull(totals, wanted.parameters))
     return Arguments(d_parameters, d_carry, join(d_inputs, not reverse), d_initial)
 
 
-def _step_from(plan: Plan, weights: list[Array], substitute: Substitute) -> PyTree[Array]:
-    """The new carry of a step that is computed from a substitute. Such a step draws nothing."""
-    from_input = plan.parts.project_input(weights, substitute.inputs)
-    from_hidden = plan.parts.project_hidden(weights, substitute.carry)
-    drawn = None if plan.drawn is None else []
-    return plan.update.call([], substitute.carry, add_gates(from_input, from_hidden), drawn)[0]
+def _edges(plan: Plan, whole: Saved) -> list[Saved]:
+    """The carry before each chunk of each piece, from the carries of all steps."""
+    by_piece = []
+    for piece in plan.pieces:
+        start, stop, size = piece.start, piece.start + piece.number * piece.size, piece.size
+        is_first = piece is plan.pieces[0]
+
+        def edges(
+            first: Array, carries: Array, start=start, stop=stop, size=size, is_first=is_first
+        ) -> Array:
+            if plan.options.reverse:
+                later = carries[0, start + size : stop if is_first else stop + 1 : size]
+                return jnp.concatenate([later, first]) if is_first else later
+            earlier = carries[0, start + size - 1 if is_first else start - 1 : stop - 1 : size]
+            return jnp.concatenate([first, earlier]) if is_first else earlier
+
+        by_piece.append(Saved(jax.tree.map(edges, whole.edges, whole.carries), None, None, None))
+    return by_piece
 
 
 def _retreat_chunk(
     plan: Plan,
-    pull_update: Callable[..., Callable] | None,
+    passes: TwoPasses,
     parts: PartsOfChunk,
     initial: PyTree[Array],
-    substitute_new: PyTree[Array] | None,
     inputs_wanted: bool,
 ) -> Callable:
     """`(state, inputs, arrays by step) -> (state, cotangent of the inputs)` of one chunk.
 
     The state has the cotangents of the carry, of the initial carry, and of the active arrays of the
-    three parts. The arrays by step contain the gates, or the new carries if there is `pull_update`.
+    three parts.
     """
     reverse, unroll = not plan.options.reverse, plan.options.unroll
 
     def step(state: Any, xs: Any):
         d_new, d_initial, total = state
-        start, gates_or_new, (valid, reset, *_), drawn, d_carry, d_output = xs
+        start, new, kept, (valid, reset, *_), drawn, d_carry, d_output = xs
         d_new = _add(d_new, d_carry)
         d_held = None if valid is None else select(~valid, d_new, 0)
         d_new, d_output = select(valid, (d_new, d_output), 0)
         d_results = d_new, _fill(d_output, plan.outputs)
-        if pull_update is None:
-            update = lambda active, start, gates: parts.update(active, start, gates, drawn)
-            _, pull = jax.vjp(update, parts.update.active_arrays, start, gates_or_new)
-            d_active, d_start, d_gates = pull(d_results)
-        else:
-            new = gates_or_new
-            new = new if substitute_new is None else select(valid, new, substitute_new)
-            d_active, (d_start, d_gates) = [], pull_update(start, new, drawn)(d_results)
+        pull = passes.second((parts.update.prepared, start, drawn), new, kept)
+        d_prepared, d_start, d_gates = pull(d_results)
+        d_active = [d_prepared[i] for i in parts.update.active]
         hidden_step = functools.partial(parts.hidden_step, parts.hidden_step.active_arrays)
         _, pull = jax.vjp(hidden_step, start)
         d_start = _add(d_start, *pull(_part_of(d_gates, plan.from_hidden)))

@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 from ..._kernels.forms import axis_for_rows, axis_for_weight
 from ..._kernels.hoist import Hoisted, hoist
 from ..._kernels.jaxprs import Traced, trace
-from ..._kernels.rebuild import rebuild
+from ..._kernels.passes import TwoPasses, in_two_passes
 from ..._kernels.sharding import struct_of_steps
 from .plan import Plan
 
@@ -102,24 +102,30 @@ def parts_of_chunk(
     )
 
 
-def pull_from_carries(plan: Plan, skips: bool) -> Callable[..., Callable] | None:
-    """The transpose of `update` from the carries around a step, if it needs no gates.
+def update_in_two_passes(plan: Plan, skips: bool) -> TwoPasses:
+    """`update` for the forward pass, and its transpose for the backward pass.
 
-    `(carry, new carry, drawn) -> pull`, where `pull` is that of `jax.vjp(update, carry, gates)`.
-    For an Elman cell, `h' = tanh(g)`, the derivative is `1 - h'^2`. The backward pass has `h'`
-    anyway, so it does not need the gates. This saves 20 to 30 percent of the memory of a training
-    step, and up to a tenth of its time. `None` if `update` has weights, or if gates are needed.
+    - `first`: `((prepared arrays, carry, drawn), gates) -> (new carry, outputs, kept)`.
+    - `second`: `((prepared arrays, carry, drawn), new carry, kept) -> pull`, where `pull` maps
+        cotangents of new carry and outputs to those of the inexact prepared arrays, carry and
+        gates.
+
+    For an LSTM, the four activated gates are kept and not the sums that they are computed from: as
+    many arrays, and no activation is computed twice. For an Elman cell, `h' = tanh(g)`, the
+    derivative follows from `h'`, which is kept anyway. If a run `skips` steps, it does not keep the
+    results of skipped steps, so they cannot be used.
     """
-    if plan.update.sources or (skips and plan.drawn):
-        return None  # the result of a substitute step would depend on the arrays that it draws
+    prepared = jax.eval_shape(plan.update.prepare, plan.weights)
 
-    def redo(known: PyTree, gates: PyTree):
-        carry, drawn = known
-        update = lambda carry, gates: plan.update.call([], carry, gates, drawn)
-        (new_carry, _), pull = jax.vjp(update, carry, gates)
-        return new_carry, pull
+    def update_and_pull(known: Any, gates: PyTree):
+        prepared, carry, drawn = known
+        inexact, others = eqx.partition(prepared, eqx.is_inexact_array)
 
-    pull_of = rebuild(redo, (plan.carry, plan.drawn), plan.gates)
-    if pull_of is None:
-        return None
-    return lambda carry, new_carry, drawn: pull_of((carry, drawn), new_carry)
+        def update(inexact: list[Any], carry: PyTree, gates: PyTree):
+            return plan.update.call(eqx.combine(inexact, others), carry, gates, drawn)
+
+        (new_carry, outputs), pull = jax.vjp(update, inexact, carry, gates)
+        return new_carry, outputs, pull
+
+    known = prepared, plan.carry, plan.drawn
+    return in_two_passes(update_and_pull, known, plan.gates, with_results=not skips)

@@ -40,7 +40,7 @@ from .. import plain
 from ..skipped import Substitute
 from ..steps import Options, Steps
 from .backward import backward
-from .differentiate import pull_from_carries
+from .differentiate import update_in_two_passes
 from .forward import forward
 from .plan import Arguments, Fixed, Plan, plan
 
@@ -88,7 +88,7 @@ def _differentiable(plan: Plan):
 
     @jax.custom_jvp
     def call(arguments: Arguments, fixed: Fixed):
-        return forward(plan, arguments, fixed, save=False)[0]
+        return forward(plan, arguments, fixed)[0]
 
     def step_by_step(arguments: Arguments, fixed: Fixed):
         parameters, carry, inputs, initial = arguments
@@ -98,9 +98,8 @@ def _differentiable(plan: Plan):
 
     def rule(primals: Any, tangents: Any):
         arguments, fixed = primals
-        pull_update = pull_from_carries(plan, skips=fixed.steps.valid is not None)
-        save_gates = pull_update is None
-        outputs, saved = forward(plan, arguments, fixed, save=True, save_gates=save_gates)
+        passes = update_in_two_passes(plan, skips=fixed.steps.valid is not None)
+        outputs, saved = forward(plan, arguments, fixed, passes)
 
         all_tangents = jax.tree.leaves(tangents[0], is_leaf=is_zero)
         moving = [i for i, tangent in enumerate(all_tangents) if not is_zero(tangent)]
@@ -122,7 +121,7 @@ def _differentiable(plan: Plan):
             results = final, carries, ys
             wanted = tree.unflatten([i in moving for i in range(tree.num_leaves)])
             arrays = arguments, fixed, saved, results
-            gradients = backward(plan, pull_update, *arrays, wanted)
+            gradients = backward(plan, passes, *arrays, wanted)
             leaves = tree.flatten_up_to(gradients)  # `None` for arguments that are not wanted
             return [leaves[i] for i in moving]
 

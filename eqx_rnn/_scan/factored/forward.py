@@ -12,101 +12,82 @@ from jaxtyping import Array, PyTree
 from ..._base.gates import add_gates
 from ..._kernels.hoist import Hoisted, hoist
 from ..._kernels.jaxprs import Traced
-from ..chunks import Piece, join
+from ..._kernels.passes import TwoPasses
+from ..chunks import join
 from ..select import select
 from ..steps import Steps
 from .plan import Arguments, Fixed, Plan
 
 
 class Saved(NamedTuple):
-    """The arrays of one piece of the time axis that the backward pass needs, by chunk.
+    """The arrays of one of `plan.forward_pieces` that the backward pass needs, by chunk.
 
     - `edges`: `(number, ...)`, the carry before each chunk.
-    - `carries`, `gates`, `drawn`: `(number, size, ...)`, the carries after each step, and the gates
-        and drawn arrays in each step. `None` if they are computed again or not needed.
+    - `carries`, `kept`, `drawn`: `(number, size, ...)`, the carries after each step, the arrays that
+        the first pass of the update keeps, and the drawn arrays. `None` if they are computed again.
     """
 
     edges: PyTree[Array]
     carries: PyTree[Array] | None
-    gates: PyTree[Array] | None
+    kept: list[Array] | None
     drawn: list[Array] | None
 
 
 def forward(
-    plan: Plan, arguments: Arguments, fixed: Fixed, *, save: bool, save_gates: bool = False
+    plan: Plan, arguments: Arguments, fixed: Fixed, passes: TwoPasses | None = None
 ) -> tuple[Any, list[Saved | None]]:
     """`((final carry, (carries, outputs)), saved pieces)`.
 
-    With `save`, skipped steps are computed from their substitute, because JAX may differentiate the
+    With `passes`, arrays are saved for the backward pass. Then skipped steps are computed from their substitute, because JAX may differentiate the
     saved arrays again.
     """
     parameters, carry, inputs, initial = arguments
     constants, steps, substitute = fixed
     weights, reverse = parameters + constants, plan.options.reverse
-    substitute_carry = substitute.carry if save and substitute is not None else None
-    keeps_steps = save and plan.options.checkpoint is None
+    saves = passes is not None
+    substitute_carry = substitute.carry if saves and substitute is not None else None
+    keeps_steps = saves and plan.options.checkpoint is None
     # The carries are kept anyway. Outputs that repeat one of their leaves are not kept twice.
     repeats = plan.repeats if keeps_steps else len(plan.repeats) * [None]
-    is_flat = plan.projects_inside and plan.options.checkpoint is None and plan.drawn is None
-    time = plan.pieces
-    if is_flat:  # nothing is done chunk by chunk
-        time = [piece.as_one_chunk() for piece in time] if save else [Piece(0, 1, len(inputs))]
     results, saved = [], []
-    for k, piece in enumerate(time):
-        advance = advance_chunk(plan, plan.project_inputs[k], weights, initial, substitute_carry)
+    for k, piece in enumerate(plan.forward_pieces):
+        arrays = weights, initial, substitute_carry
+        advance = advance_chunk(plan, passes, plan.project_inputs[k], *arrays)
 
         def run_chunk(carry: PyTree[Array], xs: Any, advance: Callable = advance):
-            new_carry, (carries, gates, drawn, outputs) = advance(carry, *xs)
+            new_carry, (carries, kept, drawn, outputs) = advance(carry, *xs)
             leaves = zip(jax.tree.leaves(outputs), repeats, strict=True)
             outputs = [y if index is None else None for y, index in leaves]
-            kept = None
-            if save:
-                by_step = carries, gates if save_gates else None, drawn
-                kept = Saved(carry, *(by_step if keeps_steps else 3 * (None,)))
-            return new_carry, (kept, carries if plan.options.all_carries else None, outputs)
+            saved = None
+            if saves:
+                saved = Saved(carry, *((carries, kept, drawn) if keeps_steps else 3 * (None,)))
+            return new_carry, (saved, carries if plan.options.all_carries else None, outputs)
 
-        xs = piece.cut((inputs, steps))
-        unroll = piece.number == 1
-        carry, (kept, carries, outputs) = lax.scan(
-            run_chunk, carry, xs, reverse=reverse, unroll=unroll
-        )
-        if kept is not None:
-            known = jax.tree.leaves(kept.carries)
+        xs, unroll = piece.cut((inputs, steps)), piece.number == 1
+        scan = functools.partial(lax.scan, run_chunk, reverse=reverse, unroll=unroll)
+        carry, (saved_of_piece, carries, outputs) = scan(carry, xs)
+        if saved_of_piece is not None:
+            known = jax.tree.leaves(saved_of_piece.carries)
             leaves = zip(outputs, repeats, strict=True)
             outputs = [y if index is None else known[index] for y, index in leaves]
-            if is_flat:
-                kept = _cut(kept, plan.pieces[k], reverse)
         outputs = jax.tree.structure(plan.outputs).unflatten(outputs)
         results.append(jax.tree.map(piece.flatten, (carries, outputs)))
-        saved.append(kept)
+        saved.append(saved_of_piece)
     carries, outputs = join(results, reverse)
     return (carry, (carries, select(steps.valid, outputs, 0))), saved
 
 
-def _cut(kept: Saved, piece: Piece, reverse: bool) -> Saved:
-    """Cuts the arrays of a piece that ran as one chunk into its chunks."""
-    new = lambda a: a.reshape(piece.number, piece.size, *a.shape[2:])
-    kept = kept._replace(carries=jax.tree.map(new, kept.carries), gates=jax.tree.map(new, kept.gates))
-
-    def edges(first: Array, carries: Array) -> Array:
-        """The carry before each chunk: the first one, and the last one of each earlier chunk."""
-        if reverse:
-            return jnp.concatenate([carries[1:, 0], first])
-        return jnp.concatenate([first, carries[:-1, -1]])
-
-    return kept._replace(edges=jax.tree.map(edges, kept.edges, kept.carries))
-
-
 def advance_chunk(
     plan: Plan,
+    passes: TwoPasses | None,
     project_inputs: Traced,
     weights: list[Array],
     initial: PyTree[Array],
     substitute_carry: PyTree[Array] | None,
 ) -> Callable:
-    """`(carry, inputs, steps) -> (new carry, (carries, gates, drawn, outputs))` of one chunk.
+    """`(carry, inputs, steps) -> (new carry, (carries, kept, drawn, outputs))` of one chunk.
 
-    With `substitute_carry`, skipped steps are computed from it. If it is `None`, they are computed
+    `kept` is `None` without `passes`. With `substitute_carry`, skipped steps are computed from it. If it is `None`, they are computed
     from the carry that they hold. That is faster, but the derivative may be infinite there.
     """
     if plan.projects_inside:
@@ -114,16 +95,21 @@ def advance_chunk(
     else:
         project_input = _prepared(hoist(project_inputs, len(weights)), weights)
     project_hidden = _prepared(plan.project_hidden, weights)
-    update = _prepared(plan.update, weights)
+    prepared = plan.update.prepare(weights)
+
+    def update(carry: PyTree[Array], gates: PyTree[Array], drawn: Any):
+        if passes is None:
+            return *plan.update.call(prepared, carry, gates, drawn), None
+        return passes.first((prepared, carry, drawn), gates)
 
     def step(carry: PyTree[Array], from_input: PyTree[Array], steps: Steps, drawn: Any):
         valid, reset, *_ = steps
         start = carry if reset is None else select(reset, initial, carry)
         start = start if substitute_carry is None else select(valid, start, substitute_carry)
         gates = add_gates(from_input, project_hidden(start))
-        new_carry, outputs = update(start, gates, drawn)
+        new_carry, outputs, kept = update(start, gates, drawn)
         new_carry = select(valid, new_carry, carry)
-        return new_carry, (new_carry, gates, outputs)
+        return new_carry, (new_carry, kept, outputs)
 
     def project_and_step(carry: PyTree[Array], xs: Any):
         x, *others = xs
@@ -146,8 +132,8 @@ def advance_chunk(
             time = jnp.arange(inputs.shape[0])
             state = carry, of_step(time[-1 if reverse else 0])
             (new_carry, _), results = scan(step_from_slice, state, (time, steps, drawn))
-        carries, gates, outputs = results
-        return new_carry, (carries, gates, drawn, outputs)
+        carries, kept, outputs = results
+        return new_carry, (carries, kept, drawn, outputs)
 
     return advance
 

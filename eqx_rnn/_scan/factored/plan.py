@@ -44,7 +44,8 @@ class Plan(NamedTuple):
     - `pieces`: the pieces of the time axis, in the order of processing.
     - `weights`, `carry`, `gates`, `from_input`, `from_hidden`, `outputs`: structure, shapes and
         dtypes at one step. The carry has the dtypes that it keeps from step to step.
-    - `projects_inside`: whether the forward pass projects the inputs step by step.
+    - `projects_inside`: whether the forward pass projects the inputs step by step. If it has nothing
+        else to do for each chunk, it runs over all steps in one loop: `is_flat`.
     - `project_inputs`: for each piece, the projection of the inputs of one chunk.
     - `project_input`, `project_hidden`, `update`: the three parts at one step.
     - `draw`: maps the keys of many steps to the arrays that `update` draws in these steps.
@@ -70,6 +71,17 @@ class Plan(NamedTuple):
     draw: Callable[[Array | None], list[Array] | None]
     drawn: list[jax.ShapeDtypeStruct] | None
     repeats: list[int | None]
+
+    @property
+    def is_flat(self) -> bool:
+        return self.projects_inside and self.options.checkpoint is None and self.drawn is None
+
+    @property
+    def forward_pieces(self) -> list[Piece]:
+        """The pieces of the time axis for the forward pass, in the order of processing."""
+        if not self.is_flat:
+            return self.pieces
+        return [Piece(0, 1, sum(piece.number * piece.size for piece in self.pieces))]
 
 
 def plan(
@@ -150,14 +162,14 @@ def _projects_inside(
     `update`. A large product saves more time than that if it has few rows or many more inputs than
     hidden features.
     """
-    import os
-    if os.environ.get("INSIDE"): return os.environ["INSIDE"]=="1"
     rows = min(math.prod(leaf.shape[:-1]) for leaf in jax.tree.leaves(carry))
     read = [
         sum(weights[i].size for i in set().union(*part.sources))
         for part in (project_input, project_hidden)
     ]
-    return rows > 1 and read[0] < 2.5 * read[1]
+    if rows == 1:
+        return read[0] < 2**14
+    return read[0] < max(2**15, 2.5 * read[1])
 
 
 def _num_bytes(tree: Any) -> int:

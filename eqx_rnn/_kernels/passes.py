@@ -1,0 +1,118 @@
+"""Splits a function in two passes, with few arrays between them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PyTree
+
+from .jaxprs import cut_out, run, trace, variables
+from .sizes import is_known
+
+# Primitives that take about as long as reading an array. All others are slower to compute again.
+_CHEAP = set(
+    "abs add and broadcast_in_dim concatenate convert_element_type copy copy_p div eq expand_dims ge "
+    "gt integer_pow le lt max min mul ne neg not one_minus_square or pad reshape rev select_n sign "
+    "slice split square squeeze stop_gradient sub transpose".split()
+)
+
+
+class TwoPasses(NamedTuple):
+    """`results, others, rest = function(known, unknown)`, where `rest` is needed later.
+
+    - `first`: `(known, unknown) -> (results, others, kept)`.
+    - `second`: `(known, results, kept) -> rest`. It does not read `results` if the passes were made
+        without them.
+    """
+
+    first: Callable[[PyTree, PyTree], tuple[PyTree, PyTree, list[Any]]]
+    second: Callable[[PyTree, PyTree, list[Any]], PyTree]
+
+
+def in_two_passes(
+    function: Callable[[PyTree, PyTree], tuple[PyTree, PyTree, PyTree]],
+    known: PyTree,
+    unknown: PyTree,
+    *,
+    with_results: bool,
+) -> TwoPasses:
+    """Chooses the arrays between the passes. Reads only structure, shapes and dtypes of arguments.
+
+    The second pass computes cheap operations again. If that reduces the size of the kept arrays, it
+    also computes the others again, from `unknown`. With `with_results`, nothing is kept that
+    follows from `results`.
+    """
+    traced = trace(function, known, unknown)
+    jaxpr, trees = traced.jaxpr, [jax.tree.structure(tree) for tree in traced.results]
+    ends = [len(jax.tree.leaves(traced.results[0]))]
+    ends.append(ends[0] + len(jax.tree.leaves(traced.results[1])))
+    result_atoms, rest_atoms = jaxpr.outvars[: ends[0]], jaxpr.outvars[ends[1] :]
+    num_known = len(jax.tree.leaves(known))
+    given = [*jaxpr.constvars, *jaxpr.invars[:num_known]]
+    is_read = [with_results and bool(variables([v])) and v not in given for v in result_atoms]
+    given += dict.fromkeys(v for v, read in zip(result_atoms, is_read, strict=True) if read)
+    kept, again = _choose(jaxpr.eqns, variables(rest_atoms), given, jaxpr.invars[num_known:])
+
+    inputs = [*jaxpr.constvars, *jaxpr.invars]
+    outputs = [*jaxpr.outvars[: ends[1]], *kept]
+    first_part = cut_out(jaxpr, inputs, outputs, jaxpr.eqns)
+    second_part = cut_out(jaxpr, [*given, *kept], rest_atoms, again)
+
+    def first(known: PyTree, unknown: PyTree) -> tuple[PyTree, PyTree, list[Any]]:
+        leaves = run(first_part, [*traced.consts, *jax.tree.leaves((known, unknown))])
+        results, others = leaves[: ends[0]], leaves[ends[0] : ends[1]]
+        return trees[0].unflatten(results), trees[1].unflatten(others), leaves[ends[1] :]
+
+    def second(known: PyTree, results: PyTree, kept: list[Any]) -> PyTree:
+        values = dict(zip(result_atoms, jax.tree.leaves(results), strict=True)) if with_results else {}
+        read = [values[v] for v in given[len(traced.consts) + num_known :]]
+        leaves = [*traced.consts, *jax.tree.leaves(known), *read, *kept]
+        return trees[2].unflatten(run(second_part, leaves))
+
+    return TwoPasses(first, second)
+
+
+def _choose(
+    equations: Sequence[Any], wanted: Sequence[Any], given: Sequence[Any], unknown: Sequence[Any]
+) -> tuple[list[Any], list[Any]]:
+    """The variables to keep, and the equations that compute `wanted` from these and `given`."""
+    needed, _ = _trace_back(equations, wanted, given)
+    depends, slow = set(unknown), set()
+    for equation in needed:
+        if depends.isdisjoint(variables(equation.invars)):
+            continue
+        if equation.effects or equation.primitive.name not in _CHEAP:
+            slow.update(equation.outvars)
+        else:
+            depends.update(equation.outvars)
+    once = {v for equation in needed if equation.effects for v in equation.outvars}
+    choices = []
+    for stops in (slow, once):
+        again, read = _trace_back(equations, wanted, [*given, *stops])
+        kept = [v for v in read if v not in given]
+        choices.append((kept, again))
+    sizes = [_num_bytes(kept) for kept, _ in choices]
+    return choices[0] if None not in sizes and sizes[0] <= sizes[1] else choices[1]
+
+
+def _trace_back(
+    equations: Sequence[Any], wanted: Iterable[Any], stops: Iterable[Any]
+) -> tuple[list[Any], list[Any]]:
+    """The equations that compute `wanted` from `stops` and from arguments, and all that they read.
+
+    What they read are stops and arguments, in a fixed order.
+    """
+    stops, needed, used = set(stops), dict.fromkeys(wanted), []
+    for equation in reversed(equations):
+        outputs = [v for v in equation.outvars if v in needed and v not in stops]
+        if outputs:
+            used.insert(0, equation)
+            needed.update(dict.fromkeys(variables(equation.invars)))
+    made = {v for equation in used for v in equation.outvars} - stops
+    return used, [v for v in needed if v not in made]
+
+
+def _num_bytes(kept: Sequence[Any]) -> int | None:
+    if not all(is_known(*v.aval.shape) for v in kept):
+        return None
+    return sum(v.aval.size * v.aval.dtype.itemsize for v in kept)
