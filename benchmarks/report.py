@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from peers import CHECKPOINT, LENGTHS, LIMIT, NOT_PEERS, OURS, PEERS, TORCH, Shape
 
-
 CHOSEN, COMPARED = slice(0, None, 2), slice(1, None, 2)  # rounds
 
 
@@ -29,9 +28,7 @@ class Case(NamedTuple):
         *sizes, image = case["shape"]
         return cls(case["cell"], Shape(*sizes, tuple(image)), case["rows"])
 
-    def ratios(
-        self, name: str, quantity: str, rounds: slice = slice(None)
-    ) -> np.ndarray | None:
+    def ratios(self, name: str, quantity: str, rounds: slice = slice(None)) -> np.ndarray | None:
         """Quartiles of the time of a library over ours, both from the same round."""
         if quantity not in self.rows.get(name, {}):
             return None

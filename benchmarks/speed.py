@@ -26,6 +26,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import jax
+from distribution import distribution
 from peers import OURS, PEERS, Shape, num_cores
 from report import Case, report, table
 from shapes import IMAGES, KNOWN, NUMBER, QUICK_NUMBER, random_shapes
@@ -44,7 +45,10 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="few shapes, few rounds")
     parser.add_argument(
-        "--random", type=int, metavar="SEED", help=f"{NUMBER} random shapes; {QUICK_NUMBER} if --quick"
+        "--random",
+        type=int,
+        metavar="SEED",
+        help=f"{NUMBER} random shapes; {QUICK_NUMBER} if --quick",
     )
     parser.add_argument("--cells", nargs="+", choices=list(CASES), help="default: all")
     parser.add_argument(
@@ -125,7 +129,13 @@ def main() -> None:
     start = time.perf_counter()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)
-    results = {**environment(), "rounds": args.rounds, "quick": args.quick, "random": args.random, "cases": []}
+    results = {
+        **environment(),
+        "rounds": args.rounds,
+        "quick": args.quick,
+        "random": args.random,
+        "cases": [],
+    }
     names = installed(args.peers or list(PEERS))
     args.out.mkdir(parents=True, exist_ok=True)
     kind = "" if args.random is None else f"-random-{args.random}"
@@ -147,7 +157,9 @@ def main() -> None:
         results["cases"].append({"cell": cell, "shape": shape, "rows": rows})
         path.write_text(json.dumps(results))
         print(table(Case(cell, shape, rows)), flush=True)
-    report(path)  # DIST
+    report(path)
+    if args.random is not None:
+        print(distribution([Case.read(case) for case in results["cases"]]))
     print(f"{path.with_suffix('')}.json, .png; {time.perf_counter() - start:.0f} s")
 
 

@@ -59,8 +59,8 @@ def measure(cell: str, shape: Shape, names: list[str], rounds: int, compiles: in
     return rows
 
 
-def run_in_turns(programs: dict, calls: dict, rounds: int) -> dict:
-    """Seconds per call, by round. Every round runs all programs, in turned and reversed order."""
+def run_in_turns(programs: dict, calls: dict, rounds: int, pause: float = PAUSE_SECONDS) -> dict:
+    """Seconds per call, by round. The order of the programs rotates, and reverses at times."""
     seconds: dict = {key: [] for key in programs}
     names = list(programs)
     gc.collect()
@@ -70,13 +70,13 @@ def run_in_turns(programs: dict, calls: dict, rounds: int) -> dict:
         order = names[first:] + names[:first]
         for key in reversed(order) if k % 4 > 1 else order:
             seconds[key].append(seconds_per_call(programs[key].run, calls[key]))
-            time.sleep(PAUSE_SECONDS_AFTER_TORCH if TORCH in key else PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS_AFTER_TORCH if TORCH in key else pause)
     gc.enable()
     return seconds
 
 
-def calls_per_sample(run: Callable[[], Any]) -> int:
-    return math.ceil(SAMPLE_SECONDS / seconds_per_call(run, 1))
+def calls_per_sample(run: Callable[[], Any], seconds: float = SAMPLE_SECONDS) -> int:
+    return math.ceil(seconds / seconds_per_call(run, 1))
 
 
 def seconds_per_call(run: Callable[[], Any], calls: int) -> float:

@@ -33,6 +33,7 @@ from ._cells import SLSTMCell as SLSTMCell
 from ._cells import SLSTMMemory as SLSTMMemory
 from ._cells import UGRNNCell as UGRNNCell
 from ._functions.function import as_function as as_function
+from ._functions.project import project as project
 from ._layers.bidirectional import Bidirectional as Bidirectional
 from ._layers.padding import pad_sequences as pad_sequences
 from ._layers.rnn import RNN as RNN

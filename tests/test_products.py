@@ -91,7 +91,9 @@ def test_values_and_derivatives(case):
         return pull(outputs)[0]
 
     def exact(rows, weight, axis=axis):
-        return np.tensordot(np.asarray(rows, np.float64), np.asarray(weight, np.float64), (-1, axis))
+        return np.tensordot(
+            np.asarray(rows, np.float64), np.asarray(weight, np.float64), (-1, axis)
+        )
 
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4)
     d_rows, d_weight = rows[..., ::-1], weight[::-1]

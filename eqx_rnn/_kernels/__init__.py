@@ -9,7 +9,7 @@ From `jax.extend.core` (public, "may change without notice"):
 
 | name | used in | when it goes |
 |---|---|---|
-| `Primitive` | linear, dots, run_time | find the class that JAX's own primitives have, as `type(sin_p)` |
+| `Primitive` | linear, dots, run_time | find the class of JAX's own primitives, `type(sin_p)` |
 | `Literal` | jaxprs | tell constants from variables by their attribute `val` |
 | `ClosedJaxpr` | jaxprs | in JAX 0.12 a `Jaxpr` holds its constants; pass it alone |
 | `jaxpr_as_fun` | jaxprs | `jax.core.eval_jaxpr` |

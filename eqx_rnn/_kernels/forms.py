@@ -11,12 +11,13 @@ The weight may be summed over its first axis (`rows @ weight`, axis 0) or over i
   the rows are transposed. Other numbers of rows do not fill vectors, and it is up to twice as slow.
 - For large weights (`n * k` of at least 2**20) and multiples of 8 up to 64, `weight @ rows.T` is
   also at least as fast as axis 0, and up to 2.7 times as fast on some processors.
-- Tasks have at least `(m + n) * k = 65,536` elements, doubling the columns. So some products of axis
-  0 are one task on one thread. With transposed rows, the work is split: 1.1 to 1.6 times as fast.
+- Tasks have at least `(m + n) * k = 65,536` elements, doubling the columns. So some products of
+  axis 0 are one task on one thread. With transposed rows, the work is split: 1.1 to 1.6 times as
+  fast.
 
-Measured in float32 by `benchmarks/products.py`, with jax 0.10.2 and 0.12 on two cores of an AMD EPYC
-with AVX-512 (Zen 5), and with jax 0.10.2 on two cores of another AMD EPYC. Other platforms and dtypes
-take `rows @ weight` or `rows @ weight.T` as they are.
+Measured in float32 by `benchmarks/products.py`, with jax 0.10.2 and 0.12 on two cores of an AMD
+EPYC with AVX-512 (Zen 5), and with jax 0.10.2 on two cores of another AMD EPYC. Other platforms and
+dtypes take `rows @ weight` or `rows @ weight.T` as they are.
 """
 
 import math
@@ -28,6 +29,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .sizes import is_known
+
+SMALLEST = 2**14  # with smaller weights, all forms take about the same time
 
 
 def rows_first(rows: Any, weight: Any, *, axis: int, precision: Any) -> Array:
@@ -82,7 +85,7 @@ def best_axis(rows: Any, weight: Any, axis: int) -> int:
 
 
 def axis_for_rows(rows: Any, weight: Any, axis: int) -> int:
-    """The axis for which the gradient of the rows is the fastest. Its product has the other axis."""
+    """The axis for which the gradient of the rows is fastest. Its product has the other axis."""
     _, _, n = _sizes(rows, weight, axis)
     d_outputs = jax.ShapeDtypeStruct((*rows.shape[:-1], n), rows.dtype)
     return 1 - best_axis(d_outputs, weight, 1 - axis)
@@ -91,9 +94,6 @@ def axis_for_rows(rows: Any, weight: Any, axis: int) -> int:
 def axis_for_weight(rows: Any, weight: Any, axis: int) -> int:
     """The axis for which the gradient of the weight is the fastest: it transposes the rows."""
     return 0
-
-
-SMALLEST = 2**14  # with smaller weights, all forms take about the same time
 
 
 def _fills_vectors(m: int) -> bool:

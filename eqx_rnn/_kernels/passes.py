@@ -10,11 +10,12 @@ from .jaxprs import cut_out, run, trace, variables
 from .sizes import is_known
 
 # Primitives that take about as long as reading an array. All others are slower to compute again.
-_CHEAP = set(
-    "abs add and broadcast_in_dim concatenate convert_element_type copy copy_p div eq expand_dims ge "
-    "gt integer_pow le lt max min mul ne neg not one_minus_square or pad reshape rev select_n sign "
-    "slice split square squeeze stop_gradient sub transpose".split()
-)
+_CHEAP = {
+    *("abs", "add", "div", "integer_pow", "max", "min", "mul", "neg", "one_minus_square", "sign"),
+    *("square", "sub", "and", "eq", "ge", "gt", "le", "lt", "ne", "not", "or", "select_n"),
+    *("broadcast_in_dim", "concatenate", "convert_element_type", "copy", "copy_p", "expand_dims"),
+    *("pad", "reshape", "rev", "slice", "split", "squeeze", "stop_gradient", "transpose"),
+}
 
 
 class TwoPasses(NamedTuple):
@@ -47,10 +48,12 @@ def in_two_passes(
     ends = [len(jax.tree.leaves(traced.results[0]))]
     ends.append(ends[0] + len(jax.tree.leaves(traced.results[1])))
     result_atoms, rest_atoms = jaxpr.outvars[: ends[0]], jaxpr.outvars[ends[1] :]
-    num_known = len(jax.tree.leaves(known))
-    given = [*jaxpr.constvars, *jaxpr.invars[:num_known]]
-    is_read = [with_results and bool(variables([v])) and v not in given for v in result_atoms]
-    given += dict.fromkeys(v for v, read in zip(result_atoms, is_read, strict=True) if read)
+    given = [*jaxpr.constvars, *jaxpr.invars[: len(jax.tree.leaves(known))]]
+    read = []  # the indices of the results that the second pass reads
+    for i, v in enumerate(result_atoms):
+        if with_results and variables([v]) and v not in given:
+            read.append(i)
+            given.append(v)
     kept, again = _choose(jaxpr.eqns, variables(rest_atoms), given, jaxpr.invars[num_known:])
 
     inputs = [*jaxpr.constvars, *jaxpr.invars]
@@ -64,9 +67,8 @@ def in_two_passes(
         return trees[0].unflatten(results), trees[1].unflatten(others), leaves[ends[1] :]
 
     def second(known: PyTree, results: PyTree, kept: list[Any]) -> PyTree:
-        values = dict(zip(result_atoms, jax.tree.leaves(results), strict=True)) if with_results else {}
-        read = [values[v] for v in given[len(traced.consts) + num_known :]]
-        leaves = [*traced.consts, *jax.tree.leaves(known), *read, *kept]
+        leaves = jax.tree.leaves(results)
+        leaves = [*traced.consts, *jax.tree.leaves(known), *(leaves[i] for i in read), *kept]
         return trees[2].unflatten(run(second_part, leaves))
 
     return TwoPasses(first, second)

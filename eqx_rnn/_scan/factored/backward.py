@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 
 from ..._base.gates import map_gates
 from ..._kernels.passes import TwoPasses
-from ..chunks import Piece, join
+from ..chunks import join
 from ..select import select
 from .differentiate import PartsOfChunk, parts_of_chunk
 from .forward import Saved, advance_chunk
@@ -33,37 +33,28 @@ def backward(
     """
     parameters, _, inputs, initial = arguments
     constants, steps, substitute = fixed
-    d_carry, d_carries, d_outputs = cotangents
-    weights, reverse = parameters + constants, plan.options.reverse
+    weights, reverse, whole = parameters + constants, plan.options.reverse, (steps, *cotangents[1:])
     zeros = lambda a, is_wanted: jnp.zeros_like(a) if is_wanted else None
-    d_carry = _fill(d_carry, plan.carry)
+    d_carry = _fill(cotangents[0], plan.carry)
     d_parameters = jax.tree.map(zeros, parameters, wanted.parameters)
     d_initial = jax.tree.map(zeros, initial, wanted.initial)
     substitute_carry = None if substitute is None else substitute.carry
     d_inputs = []
     by_piece = _edges(plan, *saved) if plan.is_flat else saved
-    for piece, project_inputs, kept_of_piece in reversed(
+    kept_whole = jax.tree.map(lambda a: a[0], saved[0][1:]) if plan.is_flat else None
+    for piece, project_inputs, saved_of_piece in reversed(
         list(zip(plan.pieces, plan.project_inputs, by_piece, strict=True))
     ):
         parts = parts_of_chunk(plan, weights, wanted.parameters, piece.size, project_inputs)
+        retreat = _retreat_chunk(plan, passes, parts, initial, wanted.inputs)
+        arrays = project_inputs, weights, initial, substitute_carry
         advance = None
         if plan.options.checkpoint is not None:
-            advance = advance_chunk(
-                plan, passes, project_inputs, weights, initial, substitute_carry
-            )
-        retreat = _retreat_chunk(plan, passes, parts, initial, wanted.inputs)
-        whole = inputs, steps, d_carries, d_outputs
-        kept_whole = jax.tree.map(lambda a: a[0], saved[0][1:]) if plan.is_flat else None
+            advance = advance_chunk(plan, passes, *arrays)
 
-        def run_chunk(
-            state: Any,
-            xs: Any,
-            piece: Piece = piece,
-            advance: Any = advance,
-            retreat: Callable = retreat,
-        ):
+        def run_chunk(state: Any, xs: Any, piece=piece, advance=advance, retreat=retreat):
             k, (edge, *by_step) = xs
-            x, steps, d_carries, d_outputs = piece.chunk(whole, k)
+            x, steps, d_carries, d_outputs = piece.chunk((inputs, *whole), k)
             carries, kept, drawn = by_step if kept_whole is None else piece.chunk(kept_whole, k)
             if advance is not None:
                 _, (carries, kept, drawn, _) = advance(edge, x, steps)
@@ -75,7 +66,7 @@ def backward(
             steps = steps._replace(keys=None)
             return retreat(state, x, (starts, carries, kept, steps, drawn, d_carries, d_outputs))
 
-        state, xs = (d_carry, d_initial, parts.zeros()), (jnp.arange(piece.number), kept_of_piece)
+        state, xs = (d_carry, d_initial, parts.zeros()), (jnp.arange(piece.number), saved_of_piece)
         scan = functools.partial(lax.scan, run_chunk, unroll=piece.number == 1)
         state, d_x = scan(state, xs, reverse=not reverse)
         d_carry, d_initial, totals = state
@@ -93,7 +84,7 @@ def _edges(plan: Plan, whole: Saved) -> list[Saved]:
 
         def edges(
             first: Array, carries: Array, start=start, stop=stop, size=size, is_first=is_first
-        ) -> Array:
+        ):
             if plan.options.reverse:
                 later = carries[0, start + size : stop if is_first else stop + 1 : size]
                 return jnp.concatenate([later, first]) if is_first else later

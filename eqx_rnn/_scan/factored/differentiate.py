@@ -1,6 +1,5 @@
 """The cell's three parts, prepared for derivatives with respect to carries, inputs and weights."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx

@@ -23,8 +23,9 @@ class Saved(NamedTuple):
     """The arrays of one of `plan.forward_pieces` that the backward pass needs, by chunk.
 
     - `edges`: `(number, ...)`, the carry before each chunk.
-    - `carries`, `kept`, `drawn`: `(number, size, ...)`, the carries after each step, the arrays that
-        the first pass of the update keeps, and the drawn arrays. `None` if they are computed again.
+    - `carries`, `kept`, `drawn`: `(number, size, ...)`, the carries after each step, the arrays
+        that the first pass of the update keeps, and the drawn arrays. `None` if they are computed
+        again.
     """
 
     edges: PyTree[Array]
@@ -38,8 +39,8 @@ def forward(
 ) -> tuple[Any, list[Saved | None]]:
     """`((final carry, (carries, outputs)), saved pieces)`.
 
-    With `passes`, arrays are saved for the backward pass. Then skipped steps are computed from their substitute, because JAX may differentiate the
-    saved arrays again.
+    With `passes`, arrays are saved for the backward pass. Then skipped steps are computed from their
+    substitute, because JAX may differentiate the saved arrays again.
     """
     parameters, carry, inputs, initial = arguments
     constants, steps, substitute = fixed
@@ -87,8 +88,9 @@ def advance_chunk(
 ) -> Callable:
     """`(carry, inputs, steps) -> (new carry, (carries, kept, drawn, outputs))` of one chunk.
 
-    `kept` is `None` without `passes`. With `substitute_carry`, skipped steps are computed from it. If it is `None`, they are computed
-    from the carry that they hold. That is faster, but the derivative may be infinite there.
+    `kept` is `None` without `passes`. With `substitute_carry`, skipped steps are computed from it.
+    If it is `None`, they are computed from the carry that they hold. That is faster, but the
+    derivative may be infinite there.
     """
     if plan.projects_inside:
         project_input = _prepared(plan.project_input, weights)

@@ -44,8 +44,8 @@ class Plan(NamedTuple):
     - `pieces`: the pieces of the time axis, in the order of processing.
     - `weights`, `carry`, `gates`, `from_input`, `from_hidden`, `outputs`: structure, shapes and
         dtypes at one step. The carry has the dtypes that it keeps from step to step.
-    - `projects_inside`: whether the forward pass projects the inputs step by step. If it has nothing
-        else to do for each chunk, it runs over all steps in one loop: `is_flat`.
+    - `projects_inside`: whether the forward pass projects the inputs step by step. If it has
+        nothing else to do for each chunk, it runs over all steps in one loop: `is_flat`.
     - `project_inputs`: for each piece, the projection of the inputs of one chunk.
     - `project_input`, `project_hidden`, `update`: the three parts at one step.
     - `draw`: maps the keys of many steps to the arrays that `update` draws in these steps.
