@@ -2,18 +2,30 @@
 
 import pytest
 
-from eqx_rnn._scan.chunks import CACHE_BYTES, MOST_STEPS, SHORTEST, best_chunk_size
+from eqx_rnn._scan.chunks import CACHE_BYTES, MOST_STEPS, SHORTEST, WHOLE_BYTES, best_chunk_size
 
 SMALL = 1000  # bytes of weights
 
 
-@pytest.mark.parametrize("num_steps", [1, 7, 50, 97, 100, 784, 1000])
-@pytest.mark.parametrize("step_bytes", [0, 1, 10_000, 300_000, 10_000_000])
+@pytest.mark.parametrize("num_steps", [1, 7, 50, 97, 100, 784, 997, 1000])
+@pytest.mark.parametrize("step_bytes", [1000, 10_000, 300_000, 10_000_000])
 def test_bounds(num_steps, step_bytes):
     size = best_chunk_size(num_steps, step_bytes, SMALL)
     most = max(MOST_STEPS, num_steps // 5)
-    target = min(max(CACHE_BYTES // max(step_bytes, 1), SHORTEST), most)
-    assert max(1, target // 2) <= size < 2 * target
+    target = min(max(CACHE_BYTES // step_bytes, SHORTEST), most, num_steps)
+    is_near = max(1, target // 2) <= size < 2 * target
+    is_whole = size == num_steps and num_steps * step_bytes < WHOLE_BYTES
+    assert is_near or is_whole
+
+
+@pytest.mark.parametrize("step_bytes", [0, 1])
+def test_steps_without_gates(step_bytes):
+    assert 1 <= best_chunk_size(100, step_bytes, SMALL) <= 100
+
+
+@pytest.mark.parametrize(("step_bytes", "is_whole"), [(10_000, True), (300_000, False)])
+def test_a_sequence_of_a_prime_length_is_one_chunk_if_it_is_short(step_bytes, is_whole):
+    assert (best_chunk_size(499, step_bytes, SMALL) == 499) == is_whole
 
 
 @pytest.mark.parametrize(("num_steps", "step_bytes"), [(100, 100_000), (784, 131_072)])
@@ -24,3 +36,8 @@ def test_no_remainder_where_a_size_near_leaves_none(num_steps, step_bytes):
 def test_large_weights_make_longer_chunks():
     sizes = [best_chunk_size(200, 250_000, weight) for weight in (SMALL, 8_000_000, 24_000_000)]
     assert sizes == [8, 8, 25]
+
+
+def test_small_gates_beside_the_weights_make_one_chunk():
+    assert best_chunk_size(150, 2000, 600_000) == 150
+    assert best_chunk_size(150, 2000, SMALL) < 150

@@ -54,7 +54,8 @@ def in_two_passes(
         if with_results and variables([v]) and v not in given:
             read.append(i)
             given.append(v)
-    kept, again = _choose(jaxpr.eqns, variables(rest_atoms), given, jaxpr.invars[num_known:])
+    unknown_variables = [v for v in jaxpr.invars if v not in given]
+    kept, again = _choose(jaxpr.eqns, variables(rest_atoms), given, unknown_variables)
 
     inputs = [*jaxpr.constvars, *jaxpr.invars]
     outputs = [*jaxpr.outvars[: ends[1]], *kept]

@@ -10,6 +10,7 @@ from jaxtyping import Array, PyTree
 from .._kernels.sizes import is_known
 
 CACHE_BYTES = 2_000_000
+WHOLE_BYTES = 32_000_000
 SHORTEST = 4  # with fewer steps, the product that projects their inputs is slow
 MOST_STEPS = 64
 
@@ -70,7 +71,8 @@ def best_chunk_size(num_steps: int, step_bytes: int, weight_bytes: int) -> int:
     chunk takes time. The gates of a chunk should also be small beside the weights or beside the
     arrays that are kept for all steps: a chunk has at most about `MOST_STEPS` steps, a fifth of all
     steps, or as many steps as have gates of the size of the weights. A nearby size that leaves no
-    remainder is preferred.
+    remainder is preferred, because a remainder is compiled as a second loop. If there is none, a
+    short sequence is one chunk.
     """
     if not is_known(num_steps, step_bytes, weight_bytes):
         return MOST_STEPS
@@ -80,4 +82,6 @@ def best_chunk_size(num_steps: int, step_bytes: int, weight_bytes: int) -> int:
     target = min(max(chunk_bytes // step_bytes, SHORTEST), most, num_steps)
     sizes = range(max(1, target // 2), 2 * target)
     even = [size for size in sizes if num_steps % size == 0]
+    if not even and num_steps * step_bytes < WHOLE_BYTES:
+        return num_steps
     return min(even or [target], key=lambda size: abs(size - target))

@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 
 from ..._base.gates import map_gates
 from ..._kernels.passes import TwoPasses
-from ..chunks import join
+from ..chunks import Piece, join
 from ..select import select
 from .differentiate import PartsOfChunk, parts_of_chunk
 from .forward import Saved, advance_chunk
@@ -77,22 +77,22 @@ def backward(
 
 def _edges(plan: Plan, whole: Saved) -> list[Saved]:
     """The carry before each chunk of each piece, from the carries of all steps."""
-    by_piece = []
-    for piece in plan.pieces:
+
+    def of_piece(piece: Piece, first: Array, carries: Array) -> Array:
         start, stop, size = piece.start, piece.start + piece.number * piece.size, piece.size
         is_first = piece is plan.pieces[0]
+        if is_first and piece.number == 1:
+            return first
+        if plan.options.reverse:
+            others = carries[0, start + size : stop if is_first else stop + 1 : size]
+            return jnp.concatenate([others, first]) if is_first else others
+        others = carries[0, start + size - 1 if is_first else start - 1 : stop - 1 : size]
+        return jnp.concatenate([first, others]) if is_first else others
 
-        def edges(
-            first: Array, carries: Array, start=start, stop=stop, size=size, is_first=is_first
-        ):
-            if plan.options.reverse:
-                later = carries[0, start + size : stop if is_first else stop + 1 : size]
-                return jnp.concatenate([later, first]) if is_first else later
-            earlier = carries[0, start + size - 1 if is_first else start - 1 : stop - 1 : size]
-            return jnp.concatenate([first, earlier]) if is_first else earlier
-
-        by_piece.append(Saved(jax.tree.map(edges, whole.edges, whole.carries), None, None, None))
-    return by_piece
+    return [
+        Saved(jax.tree.map(functools.partial(of_piece, piece), whole.edges, whole.carries))
+        for piece in plan.pieces
+    ]
 
 
 def _retreat_chunk(

@@ -29,9 +29,9 @@ class Saved(NamedTuple):
     """
 
     edges: PyTree[Array]
-    carries: PyTree[Array] | None
-    kept: list[Array] | None
-    drawn: list[Array] | None
+    carries: PyTree[Array] | None = None
+    kept: list[Array] | None = None
+    drawn: list[Array] | None = None
 
 
 def forward(
@@ -39,8 +39,8 @@ def forward(
 ) -> tuple[Any, list[Saved | None]]:
     """`((final carry, (carries, outputs)), saved pieces)`.
 
-    With `passes`, arrays are saved for the backward pass. Then skipped steps are computed from their
-    substitute, because JAX may differentiate the saved arrays again.
+    With `passes`, arrays are saved for the backward pass. Then skipped steps are computed from
+    their substitute, because JAX may differentiate the saved arrays again.
     """
     parameters, carry, inputs, initial = arguments
     constants, steps, substitute = fixed
@@ -61,7 +61,7 @@ def forward(
             outputs = [y if index is None else None for y, index in leaves]
             saved = None
             if saves:
-                saved = Saved(carry, *((carries, kept, drawn) if keeps_steps else 3 * (None,)))
+                saved = Saved(carry, carries, kept, drawn) if keeps_steps else Saved(carry)
             return new_carry, (saved, carries if plan.options.all_carries else None, outputs)
 
         xs, unroll = piece.cut((inputs, steps)), piece.number == 1

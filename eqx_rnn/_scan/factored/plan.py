@@ -13,6 +13,7 @@ from ..._base.gates import add_gates
 from ..._kernels.hoist import Hoisted, hoist
 from ..._kernels.jaxprs import Traced, repeated_outputs, trace
 from ..._kernels.sharding import struct, struct_of_step, struct_of_steps
+from ..._kernels.sizes import is_known
 from ..chunks import Piece, best_chunk_size, pieces
 from ..skipped import Substitute
 from ..steps import Options, Steps
@@ -142,7 +143,7 @@ def plan(
         from_input=from_input,
         from_hidden=from_hidden,
         outputs=outputs,
-        projects_inside=_projects_inside(project_input, project_hidden, weights, carry),
+        projects_inside=_projects_inside(project_input, project_hidden, weights, step_inputs),
         project_inputs=[trace(parts.project_input, weights, of_chunk(p)) for p in time],
         project_input=project_input,
         project_hidden=project_hidden,
@@ -154,22 +155,24 @@ def plan(
 
 
 def _projects_inside(
-    project_input: Hoisted, project_hidden: Hoisted, weights: list[Any], carry: PyTree
+    project_input: Hoisted, project_hidden: Hoisted, weights: list[Any], step_inputs: Any
 ) -> bool:
     """Whether projecting inputs step by step is faster than one product for many steps.
 
     If a step reads its gates from an array of many steps, XLA's CPU backend does not vectorise the
-    `update`. A large product saves more time than that if it has few rows or many more inputs than
-    hidden features.
+    `update`. A large product saves more time than that if there is a single row, or if the inputs
+    have many more features than the hidden state. Other platforms always want large products.
     """
-    rows = min(math.prod(leaf.shape[:-1]) for leaf in jax.tree.leaves(carry))
-    read = [
-        sum(weights[i].size for i in set().union(*part.sources))
-        for part in (project_input, project_hidden)
-    ]
+    if jax.default_backend() != "cpu":
+        return False
+    sources = [set().union(*part.sources) for part in (project_input, project_hidden)]
+    of_input, of_hidden = (sum(weights[i].size for i in indices) for indices in sources)
+    rows = math.prod(step_inputs.shape[:-1])
+    if not is_known(rows, of_input, of_hidden):
+        return True
     if rows == 1:
-        return read[0] < 2**14
-    return read[0] < max(2**15, 2.5 * read[1])
+        return of_input < 2**14
+    return of_input < max(2**15, 2.5 * of_hidden)
 
 
 def _num_bytes(tree: Any) -> int:
