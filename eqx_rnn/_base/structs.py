@@ -1,14 +1,47 @@
 """Structure, shapes and dtypes of carries and outputs, without computing them."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from .._kernels.tracers import Tracer
+
+_KNOWN: dict[Hashable, PyTree[jax.ShapeDtypeStruct]] = {}
+_MOST = 256
+
 
 def carry_struct(cell: Any, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
-    """Structure, shapes and dtypes of a cell's carry."""
-    return jax.eval_shape(lambda key: cell.initialize_carry(key, sample_input), jax.random.key(0))
+    """Structure, shapes and dtypes of a cell's carry.
+
+    Tracing takes as long as all else in a step that is not compiled, so results are remembered by
+    the types of the arguments. Errors are not remembered.
+    """
+    key = _types_of(cell, sample_input)
+    known = None if key is None else _KNOWN.get(key)
+    if known is None:
+        first = lambda key: cell.initialize_carry(key, sample_input)
+        known = jax.eval_shape(first, jax.random.key(0))
+        if key is not None:
+            if len(_KNOWN) == _MOST:
+                _KNOWN.clear()
+            _KNOWN[key] = known
+    return known
+
+
+def _types_of(cell: Any, sample_input: Any) -> Hashable | None:
+    """What the carry of a cell may depend on; `None` if it is not to be remembered."""
+    leaves, tree = jax.tree.flatten((cell, sample_input))
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        return None  # compiled once, and its functions may hold traced arrays
+    settings = jax.config.jax_enable_x64, jax.config.jax_numpy_dtype_promotion
+    try:
+        key = tree, tuple(map(jax.typeof, leaves)), settings, jax.sharding.get_abstract_mesh()
+        hash(key)
+    except (TypeError, AttributeError):  # a field that has no hash, or a JAX without these names
+        return None
+    return key
 
 
 def output_struct(cell: Any, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
