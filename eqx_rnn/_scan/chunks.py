@@ -10,9 +10,9 @@ from jaxtyping import Array, PyTree
 from .._kernels.sizes import is_known
 
 CACHE_BYTES = 2_000_000
-WHOLE_BYTES = 32_000_000
-SHORTEST = 4  # with fewer steps, the product that projects their inputs is slow
-MOST_STEPS = 64
+WHOLE_BYTES = 4_000_000
+SHORTEST = 4  # steps
+FEWEST_ROWS = 256  # with fewer rows, the products of a chunk are slow
 
 
 class Piece(NamedTuple):
@@ -63,23 +63,23 @@ def join(results: list[PyTree[Array]], reverse: bool) -> PyTree[Array]:
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
 
 
-def best_chunk_size(num_steps: int, step_bytes: int, weight_bytes: int) -> int:
-    """The number of steps in a chunk, if the gates of one step have `step_bytes` bytes.
+def best_chunk_size(num_steps: int, rows: int, step_bytes: int, weight_bytes: int) -> int:
+    """The number of steps in a chunk, if one step has `rows` rows and gates of `step_bytes` bytes.
 
     The gates of a chunk should stay in the processor's cache from their computation to the product
     that uses them. Large weights make chunks longer, because adding up their gradients once per
     chunk takes time. The gates of a chunk should also be small beside the weights or beside the
-    arrays that are kept for all steps: a chunk has at most about `MOST_STEPS` steps, a fifth of all
-    steps, or as many steps as have gates of the size of the weights. A nearby size that leaves no
-    remainder is preferred, because a remainder is compiled as a second loop. If there is none, a
+    arrays that are kept for all steps: a chunk has at most about a fifth of all steps, or as many
+    steps as have gates of the size of the weights, or `FEWEST_ROWS` rows. A nearby size that leaves
+    no remainder is preferred, because a remainder is compiled as a second loop. If there is none, a
     short sequence is one chunk.
     """
-    if not is_known(num_steps, step_bytes, weight_bytes):
-        return MOST_STEPS
+    if not is_known(num_steps, rows, step_bytes, weight_bytes):
+        return FEWEST_ROWS
     step_bytes = max(step_bytes, 1)
-    most = max(MOST_STEPS, num_steps // 5, weight_bytes // step_bytes)
+    most = max(num_steps // 5, weight_bytes // step_bytes, FEWEST_ROWS // max(rows, 1), SHORTEST)
     chunk_bytes = max(CACHE_BYTES, weight_bytes // 4)
-    target = min(max(chunk_bytes // step_bytes, SHORTEST), most, num_steps)
+    target = min(max(chunk_bytes // step_bytes, SHORTEST), most, max(num_steps, 1))
     sizes = range(max(1, target // 2), 2 * target)
     even = [size for size in sizes if num_steps % size == 0]
     if not even and num_steps * step_bytes < WHOLE_BYTES:

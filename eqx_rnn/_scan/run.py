@@ -16,7 +16,6 @@ from .align import align
 from .choose import choose, why_plain
 from .chunks import join, pieces
 from .explain import current_report, describe_run
-from .select import select
 from .skipped import find_substitute
 from .steps import Options, Steps
 
@@ -78,8 +77,6 @@ def _compiled_scan(
     if steps.valid is not None and inputs.shape[0] != 0:
         arguments = steps.valid, steps.resets, options.reverse, carry, inputs, initial
         substitute = find_substitute(*arguments)
-        filled = jnp.broadcast_to(substitute.inputs, inputs.shape)
-        inputs = select(steps.valid, inputs, filled)
 
     def run(carry: PyTree[Array], inputs: Array, steps: Steps):
         chosen = choose(reason, cell, carry, inputs, steps, options)

@@ -24,6 +24,10 @@ class Substitute(NamedTuple):
     carry: PyTree[Array]
     inputs: Array
 
+    def fill(self, valid: Bool[Array, "time *batch"], inputs: Array) -> Array:
+        """`inputs` of all steps, with the inputs of the valid step at the skipped steps."""
+        return select(valid, inputs, jnp.broadcast_to(self.inputs, inputs.shape))
+
 
 def find_substitute(
     valid: Bool[Array, "time *batch"],
@@ -62,8 +66,7 @@ def fill_skipped(valid: Bool[Array, "time *batch"], inputs: Array) -> Array:
     """`inputs`, with the inputs of a valid step at the skipped steps."""
     if inputs.shape[0] == 0:
         return inputs
-    substitute = find_substitute(valid, None, False, None, inputs, None)
-    return select(valid, inputs, jnp.broadcast_to(substitute.inputs, inputs.shape))
+    return find_substitute(valid, None, False, None, inputs, None).fill(valid, inputs)
 
 
 def _fill_rows(a: Array, has_valid_step: Bool[Array, "*batch"]) -> Array:

@@ -128,7 +128,9 @@ def plan(
 
     size = options.checkpoint or chunk_size
     if size is None:
-        size = best_chunk_size(inputs.shape[0], _num_bytes(gates), _num_bytes(weights))
+        rows = math.prod(step_inputs.shape[:-1])
+        sizes = rows, _num_bytes(gates), _num_bytes(weights)
+        size = best_chunk_size(inputs.shape[0], *sizes)
     time = pieces(inputs.shape[0], size, options.reverse)
     of_chunk = lambda piece: struct_of_steps(step_inputs, piece.size)
     project_input = hoist(input_part, len(weights))
