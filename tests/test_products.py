@@ -23,12 +23,12 @@ from eqx_rnn._scan.steps import Options
 OPTIONS = {"options": Options(), "substitute": None}
 
 # (batch, weight, axis of the weight) of products that take another form than `rows_first`.
-MORE_THREADS = [((96,), (64, 512), 0), ((8, 12), (64, 512), 0)]
+MORE_THREADS = [((96,), (100, 400), 0), ((8, 12), (100, 400), 0)]
 WEIGHT_FIRST = [((32,), (2048, 512), 1), ((4, 6), (512, 512), 1), ((3,), (100, 200), 1)]
 ROWS_FIRST = [
     ((8,), (64, 256), 0, jnp.float32),  # too little work for a second thread
     ((96,), (256, 1024), 0, jnp.float32),  # enough work for several threads in any form
-    ((96,), (64, 512), 0, jnp.bfloat16),
+    ((96,), (100, 400), 0, jnp.bfloat16),
     ((32,), (512, 2048), 0, jnp.float32),  # nothing is transposed
     ((1,), (2048, 512), 1, jnp.float32),
     ((), (2048, 512), 1, jnp.float32),
@@ -189,7 +189,7 @@ class Wide(FactoredCell):
 @pytest.mark.parametrize(
     ("cell", "batch"),
     [
-        (eqx_rnn.LSTMCell(3, 64, dtype=jnp.float32, key=jr.key(1)), 96),
+        (eqx_rnn.LSTMCell(3, 100, dtype=jnp.float32, key=jr.key(1)), 96),
         (eqx_rnn.LSTMCell(3, 300, dtype=jnp.float32, key=jr.key(1)), 8),  # backward only
         (Wide(512, key=jr.key(1)), 8),
     ],

@@ -60,7 +60,8 @@ def fastest_form(rows: Any, weight: Any, axis: int) -> Any:
     if axis == 1:
         return weight_first if _fills_vectors(m) and n * k >= SMALLEST else rows_first
     is_one_task = (m + n) * k < 82_000 and n >= 2 * k
-    return columns_first if is_one_task and m * n * k > 2_500_000 else rows_first
+    is_large = k >= 96 and m * n * k > 2_500_000
+    return columns_first if is_one_task and is_large else rows_first
 
 
 def times(rows: Any, weight: Any, *, axis: int, precision: Any) -> Array:

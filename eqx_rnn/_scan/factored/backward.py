@@ -15,6 +15,7 @@ from ..chunks import Piece, join
 from ..select import select
 from .differentiate import PartsOfChunk, parts_of_chunk
 from .forward import Saved, advance_chunk
+from .loop import scan
 from .plan import Arguments, Fixed, Plan
 
 
@@ -64,11 +65,11 @@ def backward(
             if substitute is not None:
                 starts = jax.vmap(lambda v, c: select(v, c, substitute_carry))(steps.valid, starts)
             steps = steps._replace(keys=None)
-            return retreat(state, x, (starts, carries, kept, steps, drawn, d_carries, d_outputs))
+            by_step = starts, carries, kept, d_carries, d_outputs
+            return retreat(state, x, by_step, (steps, drawn))
 
         state, xs = (d_carry, d_initial, parts.zeros()), (jnp.arange(piece.number), saved_of_piece)
-        scan = functools.partial(lax.scan, run_chunk, unroll=piece.number == 1)
-        state, d_x = scan(state, xs, reverse=not reverse)
+        state, d_x = lax.scan(run_chunk, state, xs, reverse=not reverse, unroll=piece.number == 1)
         d_carry, d_initial, totals = state
         d_inputs.append(jax.tree.map(piece.flatten, d_x))
         d_parameters = _add(d_parameters, parts.pull(totals, wanted.parameters))
@@ -102,7 +103,7 @@ def _retreat_chunk(
     initial: PyTree[Array],
     inputs_wanted: bool,
 ) -> Callable:
-    """`(state, inputs, arrays by step) -> (state, cotangent of the inputs)` of one chunk.
+    """`(state, inputs, arrays by step, copied) -> (state, cotangent of the inputs)` of one chunk.
 
     The state has the cotangents of the carry, of the initial carry, and of the active arrays of the
     three parts.
@@ -111,7 +112,7 @@ def _retreat_chunk(
 
     def step(state: Any, xs: Any):
         d_new, d_initial, total = state
-        start, new, kept, (valid, reset, *_), drawn, d_carry, d_output = xs
+        (start, new, kept, d_carry, d_output), ((valid, reset, *_), drawn) = xs
         d_new = _add(d_new, d_carry)
         d_held = None if valid is None else select(~valid, d_new, 0)
         d_new, d_output = select(valid, (d_new, d_output), 0)
@@ -133,10 +134,10 @@ def _retreat_chunk(
             )
         return (_add(d_old, d_held), d_initial, _add(total, d_active)), d_gates
 
-    def retreat(state: Any, inputs: Array, by_step: Any):
+    def retreat(state: Any, inputs: Array, by_step: Any, copied: Any):
         d_carry, d_initial, (total_input, total_hidden, total_update) = state
         state = d_carry, d_initial, total_update
-        state, d_gates = lax.scan(step, state, by_step, reverse=reverse, unroll=unroll)
+        state, d_gates = scan(step, state, by_step, copied, reverse=reverse, unroll=unroll)
         d_carry, d_initial, total_update = state
 
         # All steps of the chunk at once: time is one more batch axis.

@@ -1,6 +1,5 @@
 """The forward pass of a factored run, and the arrays that it keeps for the backward pass."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from ..._kernels.passes import TwoPasses
 from ..chunks import join
 from ..select import select
 from ..steps import Steps
+from .loop import scan
 from .plan import Arguments, Fixed, Plan
 
 
@@ -65,8 +65,9 @@ def forward(
             return new_carry, (saved, carries if plan.options.all_carries else None, outputs)
 
         xs, unroll = piece.cut((inputs, steps)), piece.number == 1
-        scan = functools.partial(lax.scan, run_chunk, reverse=reverse, unroll=unroll)
-        carry, (saved_of_piece, carries, outputs) = scan(carry, xs)
+        carry, (saved_of_piece, carries, outputs) = lax.scan(
+            run_chunk, carry, xs, reverse=reverse, unroll=unroll
+        )
         if saved_of_piece is not None:
             known = jax.tree.leaves(saved_of_piece.carries)
             leaves = zip(outputs, repeats, strict=True)
@@ -104,8 +105,10 @@ def advance_chunk(
             return *plan.update.call(prepared, carry, gates, drawn), None
         return passes.first((prepared, carry, drawn), gates)
 
-    def step(carry: PyTree[Array], from_input: PyTree[Array], steps: Steps, drawn: Any):
-        valid, reset, *_ = steps
+    def step(carry: PyTree[Array], xs: Any):
+        x, (from_input, (valid, reset, *_), drawn) = xs
+        if plan.projects_inside:
+            from_input = project_input(x)
         start = carry if reset is None else select(reset, initial, carry)
         start = start if substitute_carry is None else select(valid, start, substitute_carry)
         gates = add_gates(from_input, project_hidden(start))
@@ -113,48 +116,35 @@ def advance_chunk(
         new_carry = select(valid, new_carry, carry)
         return new_carry, (new_carry, kept, outputs)
 
-    def project_and_step(carry: PyTree[Array], xs: Any):
-        x, *others = xs
-        return step(carry, project_input(x), *others)
+    def hold(new_carry: PyTree[Array], carry: PyTree[Array], valid: Array) -> PyTree[Array]:
+        return select(valid, new_carry, carry)
+
+    def step_and_hold_later(state: Any, xs: Any):
+        """Holds the carries of skipped steps at the start of the next step.
+
+        If `update` were followed by the selection, XLA's CPU backend would compute it twice: for
+        the outputs, and for the selected carry.
+        """
+        x, (from_input, steps, drawn) = xs
+        carry = hold(*state)
+        new_carry, results = step(carry, (x, (from_input, steps._replace(valid=None), drawn)))
+        return (new_carry, carry, steps.valid), results
 
     def advance(carry: PyTree[Array], inputs: Array, steps: Steps):
         drawn, steps = plan.draw(steps.keys), steps._replace(keys=None)
-        reverse, unroll = plan.options.reverse, plan.options.unroll
-        scan = functools.partial(lax.scan, reverse=reverse, unroll=unroll)
-        if plan.projects_inside:
-            new_carry, results = scan(project_and_step, carry, (inputs, steps, drawn))
+        x, gates = (inputs, None) if plan.projects_inside else (None, project_input(inputs))
+        copied = gates, steps, drawn
+        options = {"reverse": plan.options.reverse, "unroll": plan.options.unroll}
+        if steps.valid is not None and passes is None and not plan.options.all_carries:
+            state = carry, carry, jnp.ones_like(steps.valid[0])
+            state, results = scan(step_and_hold_later, state, x, copied, **options)
+            new_carry = hold(*state)
         else:
-            of_step, of_next = slices(project_input(inputs), reverse)
-
-            def step_from_slice(state: Any, xs: Any):
-                (carry, from_input), (index, *others) = state, xs
-                carry, results = step(carry, from_input, *others)
-                return (carry, of_next(index)), results
-
-            time = jnp.arange(inputs.shape[0])
-            state = carry, of_step(time[-1 if reverse else 0])
-            (new_carry, _), results = scan(step_from_slice, state, (time, steps, drawn))
+            new_carry, results = scan(step, carry, x, copied, **options)
         carries, kept, outputs = results
         return new_carry, (carries, kept, drawn, outputs)
 
     return advance
-
-
-def slices(by_step: PyTree[Array], reverse: bool) -> tuple[Callable, Callable]:
-    """Functions from the index of a step to its arrays, and to the arrays of the next step.
-
-    A loop that carries the arrays of its next step reads them from a copy. If the `update` of a
-    cell read them from the array of all steps, XLA's CPU backend would not vectorise it.
-    """
-
-    def of_step(index: Array) -> PyTree[Array]:
-        at = lambda a: lax.dynamic_index_in_dim(a, index, keepdims=False)
-        return jax.tree.map(at, by_step)
-
-    last = jax.tree.leaves(by_step)[0].shape[0] - 1
-    if reverse:
-        return of_step, lambda index: of_step(jnp.maximum(index - 1, 0))
-    return of_step, lambda index: of_step(jnp.minimum(index + 1, last))
 
 
 def _prepared(part: Hoisted, weights: list[Array]) -> Callable:
