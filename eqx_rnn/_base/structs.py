@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from .._kernels.sharding import type_of
 from .._kernels.tracers import Tracer
 
 _KNOWN: dict[Hashable, PyTree[jax.ShapeDtypeStruct]] = {}
@@ -35,11 +36,11 @@ def _types_of(cell: Any, sample_input: Any) -> Hashable | None:
     leaves, tree = jax.tree.flatten((cell, sample_input))
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return None  # compiled once, and its functions may hold traced arrays
-    settings = jax.config.jax_enable_x64, jax.config.jax_numpy_dtype_promotion
+    kinds = [type_of(leaf) if isinstance(leaf, jax.Array) else leaf for leaf in leaves]
+    key = tree, tuple(kinds), jax.config.read("jax_enable_x64"), jax.sharding.get_abstract_mesh()
     try:
-        key = tree, tuple(map(jax.typeof, leaves)), settings, jax.sharding.get_abstract_mesh()
         hash(key)
-    except (TypeError, AttributeError):  # a field that has no hash, or a JAX without these names
+    except TypeError:  # a field or a NumPy array has no hash
         return None
     return key
 

@@ -21,8 +21,8 @@ def evaluate(jaxpr: Any, *args: Any) -> list[Any]:
         equations = list(group)
         if is_replaced:
             for equation in equations:
-                operands = values_of(equation.invars, values)
-                values[equation.outvars[0]] = _replacement(equation)(*operands)
+                replacement: Any = _replacement(equation)
+                values[equation.outvars[0]] = replacement(*values_of(equation.invars, values))
             continue
         read = set().union(*(variables(e.invars) for e in equations))
         inputs = [v for v in values if v in read]

@@ -1,5 +1,6 @@
 """Splits a function in two passes, with few arrays between them."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -90,12 +91,11 @@ def _choose(
             depends.update(equation.outvars)
     once = {v for equation in needed if equation.effects for v in equation.outvars}
     choices = []
-    for stops in (slow, once):
+    for stops in (slow, once):  # `min` takes the first of equal sizes
         again, read = _trace_back(equations, wanted, [*given, *stops])
         kept = [v for v in read if v not in given]
         choices.append((kept, again))
-    sizes = [_num_bytes(kept) for kept, _ in choices]
-    return choices[0] if None not in sizes and sizes[0] <= sizes[1] else choices[1]
+    return min(choices, key=lambda choice: _num_bytes(choice[0]))
 
 
 def _trace_back(
@@ -115,7 +115,8 @@ def _trace_back(
     return used, [v for v in needed if v not in made]
 
 
-def _num_bytes(kept: Sequence[Any]) -> int | None:
-    if not all(is_known(*v.aval.shape) for v in kept):
-        return None
-    return sum(v.aval.size * v.aval.dtype.itemsize for v in kept)
+def _num_bytes(kept: Sequence[Any]) -> int:
+    """The size of arrays. A symbolic size counts as 8."""
+    known = lambda size: size if is_known(size) else 8
+    sizes = [math.prod(map(known, v.aval.shape)) * v.aval.dtype.itemsize for v in kept]
+    return sum(sizes)

@@ -30,6 +30,16 @@ def struct_of_steps(a: Any, size: Any, axis: int = 0) -> jax.ShapeDtypeStruct:
     return _struct(a, insert(a.shape, size), insert(spec_of(a), None))
 
 
+def type_of(a: Any) -> Any:
+    """The shape, dtype and sharding of an array, as JAX compares them; `None` in an old JAX."""
+    if not hasattr(jax, "typeof"):
+        return None
+    try:
+        return jax.typeof(a)
+    except TypeError:
+        return a  # the type of a variable of a jaxpr
+
+
 def spec_of(a: Any) -> Sequence[Any]:
     """For each axis of an array, the mesh axes that it is spread over, or `None`."""
     return getattr(_sharding_of(a), "spec", ())
@@ -42,7 +52,7 @@ def is_spread(a: Any) -> bool:
 
 def manual_axes(a: Any) -> frozenset:
     """The manual axes over which an array varies."""
-    kind = getattr(_type_of(a), "manual_axis_type", None)
+    kind = getattr(type_of(a), "manual_axis_type", None)
     return getattr(kind, "varying", frozenset())
 
 
@@ -72,17 +82,8 @@ def vary(a: Array, axes: frozenset) -> Array:
     return lax.pcast(a, missing, to="varying") if missing else a
 
 
-def _type_of(a: Any) -> Any:
-    if not hasattr(jax, "typeof"):
-        return None
-    try:
-        return jax.typeof(a)
-    except TypeError:
-        return a  # the type of a variable of a jaxpr
-
-
 def _sharding_of(a: Any) -> Any:
-    return getattr(_type_of(a), "sharding", None)
+    return getattr(type_of(a), "sharding", None)
 
 
 def _named(a: Any, spec: Sequence[Any]) -> NamedSharding:
@@ -92,5 +93,5 @@ def _named(a: Any, spec: Sequence[Any]) -> NamedSharding:
 def _struct(a: Any, shape: tuple[Any, ...], spec: Sequence[Any]) -> jax.ShapeDtypeStruct:
     if not (is_spread(a) or manual_axes(a)):
         return jax.ShapeDtypeStruct(shape, a.dtype)
-    kind = _type_of(a).manual_axis_type
+    kind = type_of(a).manual_axis_type
     return jax.ShapeDtypeStruct(shape, a.dtype, sharding=_named(a, spec), manual_axis_type=kind)

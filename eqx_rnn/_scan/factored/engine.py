@@ -7,20 +7,21 @@ One step of a factored cell, with `p` the parameters, `x` the inputs and `c` the
 
 The forward pass is fast for these reasons:
 
-- Time is cut into chunks. One large product projects the inputs of a chunk before its steps run,
-  and its gates are used while they are still in the cache.
+- Inputs are projected step by step, or in one large product for a chunk of steps, whichever is
+  faster. `plan` decides.
 - `project_hidden` computes arrays from parameters alone (transposed copies) only once.
 - `update` draws random arrays from its key for all steps of a chunk at once.
 - Products take the form that runs on all cores of a CPU, or that does not copy the weight.
 
 The backward pass is a transpose that is written here, not derived by JAX:
 
-- Only carries, summed gates and drawn arrays are kept. The backward pass computes the pointwise
-  `update` again. If its derivative follows from the carries, as for `h' = tanh(g)`, no gates are
-  kept.
-- The loop computes only the cotangents of gates and carry. The gradients of the parameters of both
-  projections are computed after each chunk, from all its steps at once, with time as one more batch
-  axis: a few large products replace many small ones.
+- Only carries, activated gates and drawn arrays are kept. The backward pass computes the cheap
+  operations of `update` again. If its derivative follows from the carries, as for `h' = tanh(g)`,
+  no gates are kept.
+- Time is cut into chunks. The loop over the steps of a chunk computes only the cotangents of gates
+  and carry. The gradients of the parameters of both projections are computed after each chunk, from
+  all its steps at once, with time as one more batch axis: a few large products replace many small
+  ones.
 - Outputs that are part of the carry, as for an LSTM, are not kept twice.
 
 With `checkpoint`, only the carries between chunks are kept. The backward pass computes the other
