@@ -1,13 +1,14 @@
 """The number of steps in a chunk."""
 
+import jax.numpy as jnp
 import pytest
 
 from eqx_rnn._scan.chunks import (
     CACHE_BYTES,
     FEWEST_ROWS,
     SHORTEST,
-    WHOLE_BYTES,
     best_chunk_size,
+    overlapping,
 )
 
 SMALL = 1000  # bytes of weights
@@ -19,9 +20,7 @@ def test_bounds(num_steps, rows, step_bytes):
     size = best_chunk_size(num_steps, rows, step_bytes, SMALL)
     most = max(num_steps // 5, FEWEST_ROWS // rows, SHORTEST)
     target = min(max(CACHE_BYTES // step_bytes, SHORTEST), most, num_steps)
-    is_near = max(1, target // 2) <= size < 2 * target
-    is_whole = size == num_steps and num_steps * step_bytes < WHOLE_BYTES
-    assert is_near or is_whole
+    assert max(1, target // 2) <= size < 2 * target
 
 
 @pytest.mark.parametrize("rows", [0, 1, 1000])
@@ -35,9 +34,24 @@ def test_no_remainder_where_a_size_near_leaves_none(num_steps, step_bytes):
     assert num_steps % best_chunk_size(num_steps, 64, step_bytes, SMALL) == 0
 
 
-@pytest.mark.parametrize(("step_bytes", "is_whole"), [(5_000, True), (300_000, False)])
-def test_a_sequence_of_a_prime_length_is_one_chunk_if_it_is_short(step_bytes, is_whole):
-    assert (best_chunk_size(499, 64, step_bytes, SMALL) == 499) == is_whole
+@pytest.mark.parametrize("num_steps", [97, 227, 499, 997])
+def test_a_remainder_is_as_large_as_possible(num_steps):
+    size = best_chunk_size(num_steps, 64, 30_000, SMALL)
+    number = -(-num_steps // size)
+    assert number > 1
+    assert number * size - num_steps < number  # a smaller size would need one more chunk
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(("num_steps", "size"), [(11, 4), (8, 4), (4, 4), (5, 4), (3, 3), (7, 1)])
+def test_overlapping_chunks_have_all_steps(num_steps, size, reverse):
+    piece = overlapping(num_steps, size, reverse)
+    time = jnp.arange(num_steps)
+    chunks = [piece.chunk(time, k).tolist() for k in range(piece.number)]
+    assert all(len(chunk) == size for chunk in chunks)
+    whole = chunks[:-1] if reverse else chunks[1:]
+    assert len({t for chunk in whole for t in chunk}) == size * len(whole)
+    assert {t for chunk in chunks for t in chunk} == set(range(num_steps))
 
 
 def test_large_weights_make_longer_chunks():

@@ -210,6 +210,20 @@ def test_arrays_are_kept_only_if_the_derivative_needs_them(make, number):
     assert len(kept) == number
 
 
+def test_a_remainder_is_no_second_loop():
+    """Seven steps in chunks of three compile to as many loops as six."""
+    cell = eqx_rnn.LSTMCell(5, 7, key=jax.random.key(0))
+
+    def loops(num_steps):
+        inputs = jnp.zeros((num_steps, 2, 5))
+        carry = cell.initialize_carry(None, inputs[0])
+        run = lambda x: fast_scan(cell, carry, x, None, NO_STEPS, **OPTIONS | {"chunk_size": 3})
+        loss = lambda x: jnp.sum(run(x)[1][1])
+        return jax.jit(jax.grad(loss)).lower(inputs).as_text().count("stablehlo.while")
+
+    assert loops(7) == loops(6) > 2
+
+
 def test_vmap_of_a_run_forms_one_gradient_of_the_weights():
     """It does not form one gradient per row of the batch and sum afterwards."""
     cell = eqx_rnn.LSTMCell(5, 7, key=jax.random.key(0))

@@ -10,13 +10,17 @@ from jaxtyping import Array, PyTree
 from .._kernels.sizes import is_known
 
 CACHE_BYTES = 2_000_000
-WHOLE_BYTES = 4_000_000
 SHORTEST = 4  # steps
 FEWEST_ROWS = 256  # with fewer rows, the products of a chunk are slow
 
 
 class Piece(NamedTuple):
-    """`number` chunks of `size` steps each, from step `start` on."""
+    """`number` chunks of `size` steps each, from step `start` on.
+
+    In `overlapping` chunks, the first one may start before step 0, or the last one may end after
+    the last step. It then stands for the first or last `size` steps, some of which the chunk beside
+    it has, too.
+    """
 
     start: int
     number: int
@@ -33,7 +37,7 @@ class Piece(NamedTuple):
         """The arrays of chunk `k`, without a copy of the other chunks: `(size, ...)`."""
         if self.number == 1:
             return jax.tree.map(lambda a: a[self.start : self.start + self.size], tree)
-        start = self.start + k * self.size
+        start = jnp.maximum(self.start + k * self.size, 0)  # XLA limits it at the other end
         return jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, self.size), tree)
 
     def flatten(self, tree: PyTree[Array]) -> PyTree[Array]:
@@ -54,6 +58,14 @@ def pieces(num_steps: int, size: int, reverse: bool) -> list[Piece]:
     return [piece for piece in (whole, remainder) if piece.number * piece.size > 0]
 
 
+def overlapping(num_steps: int, size: int, reverse: bool) -> Piece:
+    """All steps as chunks of one size. The last chunk in the order of the backward pass may overlap
+    with the one beside it.
+    """
+    number = -(-num_steps // size)
+    return Piece(0 if reverse else num_steps - number * size, number, size)
+
+
 def join(results: list[PyTree[Array]], reverse: bool) -> PyTree[Array]:
     """Concatenates pieces of the time axis, which come in the order of processing."""
     if len(results) == 1:
@@ -71,8 +83,7 @@ def best_chunk_size(num_steps: int, rows: int, step_bytes: int, weight_bytes: in
     chunk takes time. The gates of a chunk should also be small beside the weights or beside the
     arrays that are kept for all steps: a chunk has at most about a fifth of all steps, or as many
     steps as have gates of the size of the weights, or `FEWEST_ROWS` rows. A nearby size that leaves
-    no remainder is preferred, because a remainder is compiled as a second loop. If there is none, a
-    short sequence is one chunk.
+    no remainder is preferred. Otherwise, the remainder is as large as possible.
     """
     if not is_known(num_steps, rows, step_bytes, weight_bytes):
         return FEWEST_ROWS
@@ -82,6 +93,6 @@ def best_chunk_size(num_steps: int, rows: int, step_bytes: int, weight_bytes: in
     target = min(max(chunk_bytes // step_bytes, SHORTEST), most, max(num_steps, 1))
     sizes = range(max(1, target // 2), 2 * target)
     even = [size for size in sizes if num_steps % size == 0]
-    if not even and num_steps * step_bytes < WHOLE_BYTES:
-        return num_steps
-    return min(even or [target], key=lambda size: abs(size - target))
+    if not even:
+        return -(-num_steps // -(-num_steps // target))
+    return min(even, key=lambda size: abs(size - target))

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.lax as lax
@@ -66,34 +66,60 @@ def backward(
                 starts = jax.vmap(lambda v, c: select(v, c, substitute_carry))(steps.valid, starts)
             steps = steps._replace(keys=None)
             by_step = starts, carries, kept, d_carries, d_outputs
-            return retreat(state, x, by_step, (steps, drawn))
+            return retreat(state, x, by_step, (steps, drawn, _places(plan, piece, k)))
 
         state, xs = (d_carry, d_initial, parts.zeros()), (jnp.arange(piece.number), saved_of_piece)
         state, d_x = lax.scan(run_chunk, state, xs, reverse=not reverse, unroll=piece.number == 1)
         d_carry, d_initial, totals = state
-        d_inputs.append(jax.tree.map(piece.flatten, d_x))
+        d_inputs.append(jax.tree.map(functools.partial(_without_overlap, plan, piece), d_x))
         d_parameters = _add(d_parameters, parts.pull(totals, wanted.parameters))
     return Arguments(d_parameters, d_carry, join(d_inputs, not reverse), d_initial)
 
 
 def _edges(plan: Plan, whole: Saved) -> list[Saved]:
-    """The carry before each chunk of each piece, from the carries of all steps."""
+    """The carry before each chunk, from the carries of all steps."""
+    (piece,) = plan.pieces
+    size, others = piece.size, piece.number - 1
 
-    def of_piece(piece: Piece, first: Array, carries: Array) -> Array:
-        start, stop, size = piece.start, piece.start + piece.number * piece.size, piece.size
-        is_first = piece is plan.pieces[0]
-        if is_first and piece.number == 1:
-            return first
+    def edges(first: Array, carries: Array) -> Array:
         if plan.options.reverse:
-            others = carries[0, start + size : stop if is_first else stop + 1 : size]
-            return jnp.concatenate([others, first]) if is_first else others
-        others = carries[0, start + size - 1 if is_first else start - 1 : stop - 1 : size]
-        return jnp.concatenate([first, others]) if is_first else others
+            return jnp.concatenate([carries[0, size::size][:others], first])
+        return jnp.concatenate([first, carries[0, piece.start + size - 1 :: size][:others]])
 
-    return [
-        Saved(jax.tree.map(functools.partial(of_piece, piece), whole.edges, whole.carries))
-        for piece in plan.pieces
-    ]
+    return [Saved(jax.tree.map(edges, whole.edges, whole.carries))]
+
+
+class Places(NamedTuple):
+    """For each step of a chunk: whether an earlier chunk had it, and whether it is the first step
+    that no earlier chunk had. Both in the order of the backward pass.
+    """
+
+    is_done: Array
+    is_first: Array
+
+
+def _places(plan: Plan, piece: Piece, k: Array) -> Places | None:
+    overlap = piece.number * piece.size - plan.num_steps if plan.is_flat else 0
+    if overlap == 0:
+        return None
+    j = jnp.arange(piece.size)
+    if plan.options.reverse:
+        first = jnp.where(k == piece.number - 1, overlap, 0)
+        return Places(j < first, j == first)
+    first = piece.size - 1 - jnp.where(k == 0, overlap, 0)
+    return Places(j > first, j == first)
+
+
+def _without_overlap(plan: Plan, piece: Piece, by_chunk: Array) -> Array:
+    """The steps of all chunks, each once."""
+    steps = piece.flatten(by_chunk)
+    overlap = steps.shape[0] - plan.num_steps if plan.is_flat else 0
+    if overlap == 0:
+        return steps
+    if plan.options.reverse:
+        done = (piece.number - 1) * piece.size
+        return jnp.concatenate([steps[:done], steps[done + overlap :]])
+    return jnp.concatenate([steps[: piece.size - overlap], steps[piece.size :]])
 
 
 def _retreat_chunk(
@@ -110,9 +136,13 @@ def _retreat_chunk(
     """
     reverse, unroll = not plan.options.reverse, plan.options.unroll
 
-    def step(state: Any, xs: Any):
+    def step(state: Any, xs: Any, d_next: PyTree[Array]):
         d_new, d_initial, total = state
-        (start, new, kept, d_carry, d_output), ((valid, reset, *_), drawn) = xs
+        (start, new, kept, d_carry, d_output), ((valid, reset, *_), drawn, place) = xs
+        if place is not None:
+            # Nothing flows into the steps that an earlier chunk had, so they contribute zero.
+            d_new = select(place.is_first, d_next, d_new)
+            d_carry, d_output = select(~place.is_done, (d_carry, d_output), 0)
         d_new = _add(d_new, d_carry)
         d_held = None if valid is None else select(~valid, d_new, 0)
         d_new, d_output = select(valid, (d_new, d_output), 0)
@@ -136,8 +166,10 @@ def _retreat_chunk(
 
     def retreat(state: Any, inputs: Array, by_step: Any, copied: Any):
         d_carry, d_initial, (total_input, total_hidden, total_update) = state
-        state = d_carry, d_initial, total_update
-        state, d_gates = scan(step, state, by_step, copied, reverse=reverse, unroll=unroll)
+        overlaps = copied[-1] is not None
+        d_last = jax.tree.map(jnp.zeros_like, d_carry) if overlaps else d_carry
+        state, of_next = (d_last, d_initial, total_update), lambda s, xs: step(s, xs, d_carry)
+        state, d_gates = scan(of_next, state, by_step, copied, reverse=reverse, unroll=unroll)
         d_carry, d_initial, total_update = state
 
         # All steps of the chunk at once: time is one more batch axis.

@@ -14,7 +14,7 @@ from ..._kernels.hoist import Hoisted, hoist
 from ..._kernels.jaxprs import Traced, repeated_outputs, trace
 from ..._kernels.sharding import struct, struct_of_step, struct_of_steps
 from ..._kernels.sizes import is_known
-from ..chunks import Piece, best_chunk_size, pieces
+from ..chunks import Piece, best_chunk_size, overlapping, pieces
 from ..skipped import Substitute
 from ..steps import Options, Steps
 from .parts import Parts, parts_of, split_draws
@@ -42,11 +42,12 @@ class Plan(NamedTuple):
     """How to run one cell on arrays of one set of shapes. Holds shapes and functions, no arrays.
 
     - `parts`: the cell's three parts as functions of its arrays.
-    - `pieces`: the pieces of the time axis, in the order of processing.
+    - `num_steps`, `pieces`: the time axis and its pieces, in the order of processing.
     - `weights`, `carry`, `gates`, `from_input`, `from_hidden`, `outputs`: structure, shapes and
         dtypes at one step. The carry has the dtypes that it keeps from step to step.
-    - `projects_inside`: whether the forward pass projects the inputs step by step. If it has
-        nothing else to do for each chunk, it runs over all steps in one loop: `is_flat`.
+    - `projects_inside`: whether the forward pass projects the inputs step by step.
+    - `is_flat`: whether the forward pass has nothing else to do for each chunk. Then it runs over
+        all steps in one loop, and the chunks of the backward pass may overlap.
     - `project_inputs`: for each piece, the projection of the inputs of one chunk.
     - `project_input`, `project_hidden`, `update`: the three parts at one step.
     - `draw`: maps the keys of many steps to the arrays that `update` draws in these steps.
@@ -64,7 +65,9 @@ class Plan(NamedTuple):
     from_input: PyTree[jax.ShapeDtypeStruct]
     from_hidden: PyTree[jax.ShapeDtypeStruct]
     outputs: PyTree[jax.ShapeDtypeStruct]
+    num_steps: int
     projects_inside: bool
+    is_flat: bool
     project_inputs: list[Traced]
     project_input: Hoisted
     project_hidden: Hoisted
@@ -74,15 +77,11 @@ class Plan(NamedTuple):
     repeats: list[int | None]
 
     @property
-    def is_flat(self) -> bool:
-        return self.projects_inside and self.options.checkpoint is None and self.drawn is None
-
-    @property
     def forward_pieces(self) -> list[Piece]:
         """The pieces of the time axis for the forward pass, in the order of processing."""
         if not self.is_flat:
             return self.pieces
-        return [Piece(0, 1, sum(piece.number * piece.size for piece in self.pieces))]
+        return [Piece(0, 1, self.num_steps)]
 
 
 def plan(
@@ -131,10 +130,14 @@ def plan(
         rows = math.prod(step_inputs.shape[:-1])
         sizes = rows, _num_bytes(gates), _num_bytes(weights)
         size = best_chunk_size(inputs.shape[0], *sizes)
-    time = pieces(inputs.shape[0], size, options.reverse)
-    of_chunk = lambda piece: struct_of_steps(step_inputs, piece.size)
     project_input = hoist(input_part, len(weights))
     project_hidden = hoist(hidden_part, len(weights))
+    inside = _projects_inside(project_input, project_hidden, weights, step_inputs)
+    is_flat = inside and options.checkpoint is None and draws.drawn is None
+    time = pieces(inputs.shape[0], size, options.reverse)
+    if is_flat and len(time) > 1:
+        time = [overlapping(inputs.shape[0], size, options.reverse)]
+    of_chunk = lambda piece: struct_of_steps(step_inputs, piece.size)
     return Plan(
         parts=parts,
         options=options,
@@ -145,7 +148,9 @@ def plan(
         from_input=from_input,
         from_hidden=from_hidden,
         outputs=outputs,
-        projects_inside=_projects_inside(project_input, project_hidden, weights, step_inputs),
+        num_steps=inputs.shape[0],
+        projects_inside=inside,
+        is_flat=is_flat,
         project_inputs=[trace(parts.project_input, weights, of_chunk(p)) for p in time],
         project_input=project_input,
         project_hidden=project_hidden,
