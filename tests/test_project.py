@@ -113,6 +113,20 @@ def test_errors(weight, x, error, match):
         project(weight, x)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_the_default_precision_is_that_of_the_call(size):
+    weight, x = operands(size, (2,), (jnp.float32, jnp.float32))
+
+    def product(weight, x):
+        with jax.default_matmul_precision("highest"):
+            return project(weight, x)
+
+    for function in (product, jax.grad(lambda weight, x: jnp.sum(product(weight, x)))):
+        text = jax.jit(function).lower(weight, x).as_text()
+        assert "dot_general" in text
+        assert text.count("[HIGHEST, HIGHEST]") == text.count("dot_general ")
+
+
 def test_export_with_a_symbolic_batch():
     weight, _ = operands((300, 200), (), (jnp.float32, jnp.float32))
     (size,) = jax.export.symbolic_shape("batch")

@@ -37,7 +37,12 @@ def _types_of(cell: Any, sample_input: Any) -> Hashable | None:
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return None  # compiled once, and its functions may hold traced arrays
     kinds = [type_of(leaf) if isinstance(leaf, jax.Array) else leaf for leaf in leaves]
-    key = tree, tuple(kinds), jax.config.read("jax_enable_x64"), jax.sharding.get_abstract_mesh()
+    key = (
+        tree,
+        tuple(kinds),
+        getattr(jax.config, "jax_enable_x64", None),
+        jax.sharding.get_abstract_mesh(),
+    )
     try:
         hash(key)
     except TypeError:  # a field or a NumPy array has no hash

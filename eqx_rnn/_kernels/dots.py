@@ -36,6 +36,8 @@ def multiply(rows: Any, weight: Any, axis: int, precision: Any = None) -> Array:
 
     `rows` is `(*any, in)`, and `weight` has two axes. Both have the dtype of the product.
     """
+    if precision is None:  # now, because lowering may happen outside of the context that sets it
+        precision = getattr(jax.config, "jax_default_matmul_precision", None)
     axes = manual_axes(rows) | manual_axes(weight)
     rows, weight = vary(rows, axes), vary(weight, axes)
     return _product_p.bind(rows, weight, axis=axis, precision=precision)
