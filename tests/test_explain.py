@@ -230,6 +230,7 @@ def test_chunk_lengths_are_an_argument():
         cell, case.carry(cell, 2), inputs, steps, options, **size
     )
     sizes = lambda planned: [(piece.number, piece.size) for piece in planned.pieces]
-    assert sizes(make(chunk_size=4)) == [(2, 4), (1, 3)]
+    assert sizes(make(chunk_size=4)) == [(3, 4)]  # the chunks overlap
+    assert sizes(make(Options(checkpoint=4))) == [(2, 4), (1, 3)]
     assert sizes(make(Options(checkpoint=5), chunk_size=4)) == [(2, 5), (1, 1)]
     assert sizes(make()) == [(1, 11)]

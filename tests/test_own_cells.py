@@ -1,5 +1,7 @@
 """Cells that users write."""
 
+import gc
+import weakref
 from typing import NamedTuple
 
 import equinox as eqx
@@ -134,3 +136,34 @@ def test_an_ensemble_of_cells():
     ys = eqx.filter_vmap(lambda cell, x: eqx_rnn.RNN(cell)(x), in_axes=(0, None))(cells, xs)
     for y, key in zip(ys, keys, strict=True):
         np.testing.assert_allclose(y, eqx_rnn.RNN(make(key))(xs), **EXACT)
+
+
+class Filled(eqx_rnn.RNNCellBase):
+    """A cell whose first carry has the type of a field."""
+
+    value: float = eqx.field(static=True)
+    num_feature_dims = 1
+
+    def initialize_carry(self, key, sample_input):
+        return jnp.full(sample_input.shape[:-1], self.value)
+
+    def __call__(self, carry, inputs, *, key=None):
+        return carry, inputs
+
+
+def test_the_type_of_a_carry_is_that_of_each_cell_and_each_input():
+    for cell in (Filled(0.0), Filled(0), Filled(0.0)):
+        for batch in (2, 3, 2):
+            carry = jnp.full(batch, cell.value)
+            new_carry, _ = eqx_rnn.Residual(cell)(carry, jnp.zeros((batch, 1)))
+            assert new_carry.dtype == carry.dtype
+
+
+def test_a_cell_is_not_kept_alive():
+    cell = eqx_rnn.SimpleCell(2, 3, key=jax.random.key(0))
+    x = jnp.zeros((1, 2))
+    cell(cell.initialize_carry(None, x), x)
+    reference = weakref.ref(cell)
+    del cell
+    gc.collect()
+    assert reference() is None

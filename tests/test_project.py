@@ -113,6 +113,16 @@ def test_errors(weight, x, error, match):
         project(weight, x)
 
 
+def test_without_jit():
+    weight, x = operands((300, 200), (2,), (jnp.float32, jnp.float32))
+    cell = eqx_rnn.SimpleCell(200, 150, dtype=jnp.float32, key=jr.key(1))
+    step = lambda: cell(jnp.zeros((2, 150), jnp.float32), x)[1]
+    with jax.disable_jit():
+        results = project(weight, x), step()
+    for result, expected in zip(results, (x @ weight.T, step()), strict=True):
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_the_default_precision_is_that_of_the_call(size):
     weight, x = operands(size, (2,), (jnp.float32, jnp.float32))

@@ -304,3 +304,39 @@ def test_no_rows():
         value, gradient = eqx.filter_value_and_grad(loss)(cell)
         assert value == 0
         jax.tree.map(lambda g: np.testing.assert_array_equal(g, 0), gradient)
+
+
+class Guarded(eqx_rnn.FactoredCell):
+    """An Elman cell that fails for large inputs, and reports its steps."""
+
+    weight: jax.Array
+    seen: list = eqx.field(static=True)
+
+    @property
+    def num_feature_dims(self):
+        return 1
+
+    def initialize_carry(self, key, sample_input):
+        return jnp.zeros_like(sample_input)
+
+    def project_input(self, inputs):
+        return eqx.error_if(inputs, jnp.any(inputs > 50), "a large input")
+
+    def project_hidden(self, carry):
+        return eqx_rnn.project(self.weight, carry)
+
+    def update(self, carry, gates, *, key=None):
+        report = lambda carry: jax.debug.callback(lambda _: self.seen.append(1), carry) or carry
+        carry = jnp.tanh(gates) * jnp.cos(jax.jit(report)(carry)[..., :1])
+        return carry, carry
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_cell_never_sees_the_padding_and_runs_once_per_step(train):
+    cell = Guarded(0.1 * jnp.eye(3), [])
+    xs = jnp.ones((2, 5, 3)).at[1, 2:].set(1000.0)
+    loss = lambda cell: jnp.sum(eqx_rnn.RNN(cell)(xs, seq_lengths=jnp.array([5, 2])) ** 2)
+    result = eqx.filter_jit(eqx.filter_grad(loss) if train else loss)(cell)
+    jax.effects_barrier()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result))
+    assert len(cell.seen) == 5

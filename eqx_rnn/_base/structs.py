@@ -1,6 +1,6 @@
 """Structure, shapes and dtypes of carries and outputs, without computing them."""
 
-from collections.abc import Hashable
+import weakref
 from typing import Any
 
 import jax
@@ -9,45 +9,35 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from .._kernels.sharding import type_of
 from .._kernels.tracers import Tracer
 
-_KNOWN: dict[Hashable, PyTree[jax.ShapeDtypeStruct]] = {}
-_MOST = 256
+_KNOWN: dict[int, dict[Any, PyTree[jax.ShapeDtypeStruct]]] = {}
 
 
 def carry_struct(cell: Any, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:
     """Structure, shapes and dtypes of a cell's carry.
 
-    Tracing takes as long as all else in a step that is not compiled, so results are remembered by
-    the types of the arguments. Errors are not remembered.
+    Tracing takes as long as all else in a step that is not compiled, so results are remembered for
+    as long as the cell exists. Errors are not remembered.
     """
-    key = _types_of(cell, sample_input)
-    known = None if key is None else _KNOWN.get(key)
-    if known is None:
-        first = lambda key: cell.initialize_carry(key, sample_input)
-        known = jax.eval_shape(first, jax.random.key(0))
-        if key is not None:
-            if len(_KNOWN) == _MOST:
-                _KNOWN.clear()
-            _KNOWN[key] = known
-    return known
+    first = lambda key: cell.initialize_carry(key, sample_input)
+    trace = lambda: jax.eval_shape(first, jax.random.key(0))
+    if not isinstance(sample_input, jax.Array) or isinstance(sample_input, Tracer):
+        return trace()
+    names = "jax_enable_x64", "jax_default_prng_impl", "jax_numpy_dtype_promotion"
+    settings = tuple(getattr(jax.config, name, None) for name in names)
+    known = _known_of(cell)
+    key = type_of(sample_input), settings, jax.sharding.get_abstract_mesh()
+    if key not in known:
+        known[key] = trace()
+    return known[key]
 
 
-def _types_of(cell: Any, sample_input: Any) -> Hashable | None:
-    """What the carry of a cell may depend on; `None` if it is not to be remembered."""
-    leaves, tree = jax.tree.flatten((cell, sample_input))
-    if any(isinstance(leaf, Tracer) for leaf in leaves):
-        return None  # compiled once, and its functions may hold traced arrays
-    kinds = [type_of(leaf) if isinstance(leaf, jax.Array) else leaf for leaf in leaves]
-    key = (
-        tree,
-        tuple(kinds),
-        getattr(jax.config, "jax_enable_x64", None),
-        jax.sharding.get_abstract_mesh(),
-    )
-    try:
-        hash(key)
-    except TypeError:  # a field or a NumPy array has no hash
-        return None
-    return key
+def _known_of(cell: Any) -> dict[Any, PyTree]:
+    """The carries that are known of a cell. They are forgotten with the cell."""
+    place = id(cell)
+    if place not in _KNOWN:
+        _KNOWN[place] = {}
+        weakref.finalize(cell, _KNOWN.pop, place, None).atexit = False
+    return _KNOWN[place]
 
 
 def output_struct(cell: Any, sample_input: Any) -> PyTree[jax.ShapeDtypeStruct]:

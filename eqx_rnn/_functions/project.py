@@ -17,9 +17,13 @@ def project(weight: Any, x: Any) -> Array:
 
     Use it for the products of your own cells, in any number of batch axes. The result equals
     `x @ weight.T` up to rounding, and so do all derivatives. On a CPU, a step that computes
-    `x @ weight.T` of one row copies the whole weight in the other order: with 512 hidden features,
+    `x @ weight.T` of one row makes a transposed copy of the whole weight: with 512 hidden features,
     an LSTM then takes six to nine times as long. For several rows, `project` chooses by their
     number, also within `jax.vmap`, by the sizes of the weight, the dtype and the platform.
+
+    The product with a large float32 weight is a primitive of its own, named `eqx_rnn_product`. A
+    `policy` of `jax.checkpoint` that saves products by the names of JAX's primitives does not know
+    it, and neither does `jax.experimental.jet`.
 
     **Arguments:**
 

@@ -109,8 +109,13 @@ def _batch(args: Any, axes: Any, *, axis: int, precision: Any) -> tuple[Array, i
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "precision"))
-def _run(rows: Array, weight: Array, *, axis: int, precision: Any) -> Array:
+def _compiled(rows: Array, weight: Array, *, axis: int, precision: Any) -> Array:
     return _product_p.bind(rows, weight, axis=axis, precision=precision)
+
+
+def _run(rows: Array, weight: Array, *, axis: int, precision: Any) -> Array:
+    with jax.disable_jit(False):  # or `_compiled` would call this function again
+        return _compiled(rows, weight, axis=axis, precision=precision)
 
 
 _product_p.def_impl(_run)

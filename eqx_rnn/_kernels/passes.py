@@ -42,7 +42,8 @@ def in_two_passes(
 
     The second pass computes cheap operations again. If that reduces the size of the kept arrays, it
     also computes the others again, from `unknown`. With `with_results`, nothing is kept that
-    follows from `results`.
+    follows from `results`: these are available in the second pass. An operation with an effect runs
+    in the first pass only.
     """
     traced = trace(function, known, unknown)
     jaxpr, trees = traced.jaxpr, [jax.tree.structure(tree) for tree in traced.results]
@@ -83,15 +84,17 @@ def _choose(
     needed, _ = _trace_back(equations, wanted, given)
     depends, slow = set(unknown), set()
     for equation in needed:
-        if depends.isdisjoint(variables(equation.invars)):
+        if equation.effects:
             continue
-        if equation.effects or equation.primitive.name not in _CHEAP:
+        if depends.isdisjoint(variables(equation.invars)):
+            continue  # computed again from what is given
+        if equation.primitive.name not in _CHEAP:
             slow.update(equation.outvars)
         else:
             depends.update(equation.outvars)
     once = {v for equation in needed if equation.effects for v in equation.outvars}
     choices = []
-    for stops in (slow, once):  # `min` takes the first of equal sizes
+    for stops in (slow | once, once):  # `min` takes the first of equal sizes
         again, read = _trace_back(equations, wanted, [*given, *stops])
         kept = [v for v in read if v not in given]
         choices.append((kept, again))

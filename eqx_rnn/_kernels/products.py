@@ -16,7 +16,7 @@ from .support import unsupported
 
 
 def project(weight: Float[Array, "out in"], x: Float[Array, "*any in"]) -> Float[Array, "*any out"]:
-    """`x @ weight.T`, in the form that is fastest for these shapes: see `forms`.
+    """`x @ weight.T`, in the form that is fastest for these shapes: see `forms.py`.
 
     For one row, XLA's CPU backend would copy `weight.T` at every call.
     """

@@ -18,8 +18,8 @@ class Piece(NamedTuple):
     """`number` chunks of `size` steps each, from step `start` on.
 
     In `overlapping` chunks, the first one may start before step 0, or the last one may end after
-    the last step. It then stands for the first or last `size` steps, some of which the chunk beside
-    it has, too.
+    the last step. It is then shifted into range, so some of its steps are also in the chunk beside
+    it.
     """
 
     start: int

@@ -49,8 +49,6 @@ def _scan(
     substitute: Substitute | None,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
     reverse, unroll, checkpoint, all_carries = options
-    if steps.valid is not None and substitute is not None:
-        inputs = substitute.fill(steps.valid, inputs)
     dtypes = dtypes_of(carry)
     initial = None if initial is None else keep_dtypes(dtypes, initial)
     substitute_carry = None if substitute is None else keep_dtypes(dtypes, substitute.carry)

@@ -77,6 +77,7 @@ def _compiled_scan(
     if steps.valid is not None and inputs.shape[0] != 0:
         arguments = steps.valid, steps.resets, options.reverse, carry, inputs, initial
         substitute = find_substitute(*arguments)
+        inputs = substitute.fill(steps.valid, inputs)
 
     def run(carry: PyTree[Array], inputs: Array, steps: Steps):
         chosen = choose(reason, cell, carry, inputs, steps, options)

@@ -90,8 +90,8 @@ def _edges(plan: Plan, whole: Saved) -> list[Saved]:
 
 
 class Places(NamedTuple):
-    """For each step of a chunk: whether an earlier chunk had it, and whether it is the first step
-    that no earlier chunk had. Both in the order of the backward pass.
+    """For each step of a chunk: whether the backward pass has already processed it in the chunk
+    before, and whether it is the first step that it has not processed.
     """
 
     is_done: Array

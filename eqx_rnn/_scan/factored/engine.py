@@ -99,9 +99,6 @@ def _differentiable(plan: Plan):
 
     def rule(primals: Any, tangents: Any):
         arguments, fixed = primals
-        if fixed.substitute is not None:
-            filled = fixed.substitute.fill(fixed.steps.valid, arguments.inputs)
-            arguments = arguments._replace(inputs=filled)
         passes = update_in_two_passes(plan, skips=fixed.steps.valid is not None)
         outputs, saved = forward(plan, arguments, fixed, passes)
 

@@ -46,8 +46,9 @@ class Plan(NamedTuple):
     - `weights`, `carry`, `gates`, `from_input`, `from_hidden`, `outputs`: structure, shapes and
         dtypes at one step. The carry has the dtypes that it keeps from step to step.
     - `projects_inside`: whether the forward pass projects the inputs step by step.
-    - `is_flat`: whether the forward pass has nothing else to do for each chunk. Then it runs over
-        all steps in one loop, and the chunks of the backward pass may overlap.
+    - `is_flat`: whether the forward pass has no work per chunk (a projection of inputs, random
+        draws, `checkpoint`). Then it runs over all steps in one loop, and the chunks of the
+        backward pass may overlap.
     - `project_inputs`: for each piece, the projection of the inputs of one chunk.
     - `project_input`, `project_hidden`, `update`: the three parts at one step.
     - `draw`: maps the keys of many steps to the arrays that `update` draws in these steps.
@@ -133,7 +134,7 @@ def plan(
     project_input = hoist(input_part, len(weights))
     project_hidden = hoist(hidden_part, len(weights))
     inside = _projects_inside(project_input, project_hidden, weights, step_inputs)
-    is_flat = inside and options.checkpoint is None and draws.drawn is None
+    is_flat = inside and options.checkpoint is None and not draws.drawn
     time = pieces(inputs.shape[0], size, options.reverse)
     if is_flat and len(time) > 1:
         time = [overlapping(inputs.shape[0], size, options.reverse)]
