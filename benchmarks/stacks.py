@@ -46,13 +46,11 @@ KINDS = [Kind(2), Kind(3), Kind(2, is_bidirectional=True)]
 
 
 def ours(kind: Kind, shape: Shape, x: np.ndarray) -> Model:
-    def make() -> eqx_rnn.Stacked:
-        sizes = eqx_rnn.LSTMCell, shape.input, shape.hidden
-        options: Any = dict(dropout=RATE, time_major=True, key=jr.key(0))
-        both = kind.is_bidirectional
-        return eqx_rnn.Stacked.create(*sizes, num_layers=kind.layers, bidirectional=both, **options)
-
-    weights, static = eqx.partition(draw(eqx.filter_eval_shape(make), shape), eqx.is_array)
+    sizes = eqx_rnn.LSTMCell, shape.input, shape.hidden
+    options: Any = dict(dropout=RATE, time_major=True, key=jr.key(0))
+    both = kind.is_bidirectional
+    stack = eqx_rnn.Stacked.create(*sizes, num_layers=kind.layers, bidirectional=both, **options)
+    weights, static = eqx.partition(stack, eqx.is_array)
     apply = lambda weights, x: eqx.combine(weights, static)(x, key=jr.key(1))
     return Model(apply, weights, (jnp.asarray(x),))
 
