@@ -82,8 +82,8 @@ def best_chunk_size(num_steps: int, rows: int, step_bytes: int, weight_bytes: in
     that uses them. Large weights make chunks longer, because adding up their gradients once per
     chunk takes time. The gates of a chunk should also be small beside the weights or beside the
     arrays that are kept for all steps: a chunk has at most about a fifth of all steps, or as many
-    steps as have gates of the size of the weights, or `FEWEST_ROWS` rows. A nearby size that leaves
-    no remainder is preferred. Otherwise, the remainder is as large as possible.
+    steps as have gates of the size of the weights, or `FEWEST_ROWS` rows. A nearby size is taken
+    for which the last chunk lacks the fewest steps.
     """
     if not is_known(num_steps, rows, step_bytes, weight_bytes):
         return FEWEST_ROWS
@@ -92,7 +92,4 @@ def best_chunk_size(num_steps: int, rows: int, step_bytes: int, weight_bytes: in
     chunk_bytes = max(CACHE_BYTES, weight_bytes // 4)
     target = min(max(chunk_bytes // step_bytes, SHORTEST), most, max(num_steps, 1))
     sizes = range(max(1, target // 2), 2 * target)
-    even = [size for size in sizes if num_steps % size == 0]
-    if not even:
-        return -(-num_steps // -(-num_steps // target))
-    return min(even, key=lambda size: abs(size - target))
+    return min(sizes, key=lambda size: (-num_steps % size, abs(size - target), -size))
