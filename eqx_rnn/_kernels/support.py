@@ -32,6 +32,7 @@ def unsupported() -> str | None:
 
 def _try_kernels() -> None:
     """Splits a product, and differentiates, batches and lowers a linear function."""
+    from .dots import multiply
     from .hoist import hoist
     from .jaxprs import holds_traced_arrays, ordered_effects, trace
     from .linear import linear
@@ -48,5 +49,6 @@ def _try_kernels() -> None:
 
     double = lambda residuals, values: [2 * values[0]]
     call = lambda row: linear(double, double, [], [row], [row])[0]
-    gradient = jax.grad(lambda rows: jnp.sum(jax.vmap(call)(rows)))
-    jax.jit(gradient).trace(rows).lower(lowering_platforms=("cpu",))
+    loss = lambda rows, weight: jnp.sum(multiply(jax.vmap(call)(rows), weight, 1))
+    gradients = jax.grad(loss, (0, 1))
+    jax.jit(gradients).trace(rows, weight).lower(lowering_platforms=("cpu",))

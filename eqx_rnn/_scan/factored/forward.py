@@ -116,9 +116,6 @@ def advance_chunk(
         new_carry = select(valid, new_carry, carry)
         return new_carry, (new_carry, kept, outputs)
 
-    def hold(new_carry: PyTree[Array], carry: PyTree[Array], valid: Array) -> PyTree[Array]:
-        return select(valid, new_carry, carry)
-
     def step_and_hold_later(state: Any, xs: Any):
         """Holds the carries of skipped steps at the start of the next step.
 
@@ -126,9 +123,9 @@ def advance_chunk(
         the outputs, and for the selected carry.
         """
         x, (from_input, steps, drawn) = xs
-        carry = hold(*state)
+        carry = select(*state)  # (whether the last step was valid, its new carry, its old carry)
         new_carry, results = step(carry, (x, (from_input, steps._replace(valid=None), drawn)))
-        return (new_carry, carry, steps.valid), results
+        return (steps.valid, new_carry, carry), results
 
     def advance(carry: PyTree[Array], inputs: Array, steps: Steps):
         drawn, steps = plan.draw(steps.keys), steps._replace(keys=None)
@@ -136,9 +133,9 @@ def advance_chunk(
         copied = gates, steps, drawn
         options = {"reverse": plan.options.reverse, "unroll": plan.options.unroll}
         if steps.valid is not None and passes is None and not plan.options.all_carries:
-            state = carry, carry, jnp.ones_like(steps.valid[0])
+            state = jnp.ones_like(steps.valid[0]), carry, carry
             state, results = scan(step_and_hold_later, state, x, copied, **options)
-            new_carry = hold(*state)
+            new_carry = select(*state)
         else:
             new_carry, results = scan(step, carry, x, copied, **options)
         carries, kept, outputs = results
