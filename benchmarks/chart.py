@@ -1,9 +1,9 @@
-"""Draws the chart of README: the time of a training step, relative to eqx-rnn.
+"""Draws the chart of README: the speed of eqx-rnn relative to other libraries, at random shapes.
 
-    python benchmarks/chart.py benchmarks/results/speed-<date>.json
+    python benchmarks/chart.py benchmarks/results/speed-random-<seed>-<date>.json
 
-One group of bars per cell, all at the shape of `SHAPE`: eqx-rnn, the fastest other JAX library and
-PyTorch. Lines show the quartiles.
+One dot per shape, one row per cell and library, a line at the geometric mean. The fastest other JAX
+library of a shape is chosen in one half of the rounds and compared in the other half.
 """
 
 import argparse
@@ -11,45 +11,55 @@ import json
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
-from peers import OURS, TORCH
-from report import Case
+from peers import TORCH
+from report import Case, speed
 
-SHAPE = (100, 32, 128, 256)  # steps, batch, input and hidden size
 CELLS = ["LSTM", "GRU", "Elman"]
-COLOURS = {OURS: "#1b7f79", TORCH: "#c8c8c8"}
-OTHER_COLOUR = "#8fb3b0"
-NAMES = {TORCH: "PyTorch", "flax nnx": "Flax nnx", "flax linen": "Flax", "haiku": "Haiku"}
-NAMES |= {"keras": "Keras on JAX"}
+OTHERS = {"fastest other JAX library": None, "PyTorch": TORCH}
+COLOURS = {"fastest other JAX library": "#1b7f79", "PyTorch": "#7d7d7d"}
+TITLES = {"train": "Training step", "forward": "Forward pass"}
+LIMITS = 0.4, 12.0  # dots outside are drawn at the edge
 OUT = Path(__file__).parent.parent / "docs" / "speed.svg"
 
 
 def draw(results: dict) -> Figure:
-    figure = Figure(figsize=(7.5, 3.4), layout="constrained")
-    axes = figure.subplots()
     cases = [Case.read(case) for case in results["cases"]]
-    for k, cell in enumerate(CELLS):
-        case = next(c for c in cases if c.cell == cell and tuple(c.shape[:4]) == SHAPE)
-        for row, name in enumerate([OURS, case.fastest("train"), TORCH]):
-            low, middle, high = case.ratios(name, "train")
-            y = 4 * k + row
-            axes.barh(y, middle, height=0.85, color=COLOURS.get(name, OTHER_COLOUR))
-            if name != OURS:
-                axes.plot([low, high], [y, y], color="#333333", linewidth=1)
-            label = f"{middle:.2f}  {NAMES.get(name, name)}"
-            axes.text(max(middle, high) + 0.03, y, label, va="center", fontsize=9)
-    axes.set_yticks([4 * k + 1 for k in range(len(CELLS))], CELLS, fontsize=10, weight="bold")
-    axes.set(xlim=(0, 1.9), xticks=[0, 0.5, 1, 1.5], ylim=(4 * len(CELLS) - 1.4, -0.6))
-    axes.set_title("Time of a training step, relative to eqx-rnn (shorter is faster)", fontsize=11)
-    steps, batch, inputs, hidden = SHAPE
-    axes.set_xlabel(
-        f"{steps} steps, batch {batch}, {inputs} inputs, {hidden} hidden units; float32, "
-        f"{results['cores']} cores of an {results['cpu']}, {results['date'][:10]}",
+    figure = Figure(figsize=(8.5, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(TITLES), sharey=True)
+    jitter = np.random.default_rng(0)
+    for axes, (quantity, title) in zip(panels, TITLES.items(), strict=True):
+        labels = []
+        for cell in CELLS:
+            for label, other in OTHERS.items():
+                y = len(labels)
+                found = [speed(quantity, other)(c)[0] for c in cases if c.cell == cell]
+                ratios = np.array([ratio for ratio in found if ratio is not None])
+                places = y + jitter.uniform(-0.22, 0.22, len(ratios))
+                colour = COLOURS[label]
+                axes.scatter(np.clip(ratios, *LIMITS), places, s=12, color=colour, alpha=0.6, lw=0)
+                mean = np.exp(np.log(ratios).mean())
+                axes.plot([mean, mean], [y - 0.38, y + 0.38], color=colour, linewidth=2)
+                axes.text(LIMITS[1] * 1.08, y, f"{mean:.2f}", va="center", fontsize=8)
+                labels.append(f"{cell}, {label}")
+        axes.axvline(1, color="#333333", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        axes.set_xscale("log")
+        axes.set(xlim=LIMITS, ylim=(len(labels) - 0.5, -0.5))
+        axes.set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
+        axes.set_xticks([], minor=True)
+        axes.set_yticks(range(len(labels)), labels, fontsize=8)
+        axes.set_title(title, fontsize=10, weight="bold")
+        axes.tick_params(length=0)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    shapes = len({case.shape for case in cases})
+    figure.suptitle("Time of other libraries / time of eqx-rnn (right of 1: eqx-rnn is faster)")
+    figure.supxlabel(
+        f"{shapes} random shapes per cell and their geometric mean; float32, {results['cores']} "
+        f"cores of an {results['cpu']}, jax {results['versions']['jax']}, {results['date'][:10]}",
         fontsize=8,
         color="#666666",
     )
-    axes.tick_params(length=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
     return figure
 
 
@@ -57,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("results", type=Path, help="a JSON file of `speed.py`")
+    parser.add_argument("results", type=Path, help="a JSON file of `speed.py --random`")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     matplotlib.rcParams["svg.hashsalt"] = "eqx-rnn"  # the same file from the same numbers

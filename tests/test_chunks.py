@@ -18,6 +18,9 @@ SMALL = 1000  # bytes of weights
 @pytest.mark.parametrize(("rows", "step_bytes"), [(1, 1000), (8, 10_000), (64, 300_000)])
 def test_bounds(num_steps, rows, step_bytes):
     size = best_chunk_size(num_steps, rows, step_bytes, SMALL)
+    if num_steps * step_bytes <= 2 * CACHE_BYTES:
+        assert size == num_steps
+        return
     most = max(num_steps // 5, FEWEST_ROWS // rows, SHORTEST)
     target = min(max(CACHE_BYTES // step_bytes, SHORTEST), most, num_steps)
     assert max(1, target // 2) <= size < 2 * target
@@ -36,7 +39,7 @@ def test_no_remainder_where_a_size_near_leaves_none(num_steps, step_bytes):
 
 @pytest.mark.parametrize("num_steps", [31, 97, 227, 499, 997])
 def test_the_last_chunk_lacks_few_steps(num_steps):
-    size = best_chunk_size(num_steps, 64, 30_000, SMALL)
+    size = best_chunk_size(num_steps, 64, 200_000, SMALL)
     assert 1 < size < num_steps
     assert -num_steps % size <= 2
 
@@ -59,9 +62,14 @@ def test_large_weights_make_longer_chunks():
 
 
 def test_small_gates_beside_the_weights_make_one_chunk():
-    assert best_chunk_size(150, 64, 2000, 600_000) == 150
-    assert best_chunk_size(150, 64, 2000, SMALL) < 150
+    assert best_chunk_size(150, 64, 30_000, 24_000_000) == 150
+    assert best_chunk_size(150, 64, 30_000, SMALL) < 150
+
+
+def test_small_gates_make_one_chunk():
+    assert best_chunk_size(100, 64, 40_000, SMALL) == 100
+    assert best_chunk_size(102, 64, 40_000, SMALL) < 102
 
 
 def test_few_rows_make_longer_chunks():
-    assert best_chunk_size(1000, 1, 400, SMALL) > best_chunk_size(1000, 64, 400, SMALL)
+    assert best_chunk_size(1000, 1, 6000, SMALL) > best_chunk_size(1000, 64, 6000, SMALL)

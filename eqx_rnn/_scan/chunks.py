@@ -83,11 +83,14 @@ def best_chunk_size(num_steps: int, rows: int, step_bytes: int, weight_bytes: in
     chunk takes time. The gates of a chunk should also be small beside the weights or beside the
     arrays that are kept for all steps: a chunk has at most about a fifth of all steps, or as many
     steps as have gates of the size of the weights, or `FEWEST_ROWS` rows. A nearby size is taken
-    for which the last chunk lacks the fewest steps.
+    for which the last chunk lacks the fewest steps. If the gates of all steps are small, all steps
+    are one chunk, because cutting arrays into chunks copies them.
     """
     if not is_known(num_steps, rows, step_bytes, weight_bytes):
         return FEWEST_ROWS
     step_bytes = max(step_bytes, 1)
+    if num_steps * step_bytes <= 2 * CACHE_BYTES:
+        return max(num_steps, 1)
     most = max(num_steps // 5, weight_bytes // step_bytes, FEWEST_ROWS // max(rows, 1), SHORTEST)
     chunk_bytes = max(CACHE_BYTES, weight_bytes // 4)
     target = min(max(chunk_bytes // step_bytes, SHORTEST), most, max(num_steps, 1))
