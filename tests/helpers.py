@@ -18,7 +18,15 @@ def random_like(tree: Any, seed: int, scale: float = 1.0) -> Any:
     Leaves without a shape (rates, flags) stay as they are.
     """
     rng = np.random.default_rng(seed)
-    draw = lambda s: jnp.asarray((scale * rng.standard_normal(s.shape)).astype(s.dtype))
+
+    def draw(s: Any) -> Any:
+        if jnp.issubdtype(s.dtype, jnp.integer):
+            return jnp.asarray(rng.integers(0, 3, s.shape), s.dtype)
+        values = scale * rng.standard_normal(s.shape)
+        if jnp.issubdtype(s.dtype, jnp.complexfloating):
+            values = values + 1j * scale * rng.standard_normal(s.shape)
+        return jnp.asarray(values.astype(s.dtype))
+
     return jax.tree.map(lambda s: draw(s) if hasattr(s, "shape") else s, tree)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -17,3 +18,12 @@ def activate(
         check_activated(function, part, function(part))
         for function, part in zip(functions, parts, strict=True)
     ]
+
+
+def positive(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """`x + 1/2` for `x >= 0`, and `sigmoid(x)` below: positive, and continuous."""
+    return jnp.where(x >= 0, x + 0.5, jax.nn.sigmoid(x))
+
+
+def identity(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    return x

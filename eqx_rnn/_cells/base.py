@@ -1,9 +1,11 @@
 """The options, sizes, first carry and `repr` that the cells of this library share.
 
-The base classes of a cell determine its carry (`HiddenCell`, `MemoryCell`), its gates
-(`GatedCell`), its features (`VectorCell`, `ConvCell`) and its contract (`FactoredCell`).
+The base classes of a cell determine its carry (`HiddenCell`, `MemoryCell`), its functions
+(`ActivatedCell`, `NonlinearCell`, `GatedCell`), its features (`VectorCell`, `ConvCell`) and its
+contract (`FactoredCell`, `LinearCell`, `ChunkCell`).
 
     class GRUCell(HiddenCell, GatedCell, VectorCell, FactoredCell): ...
+    class MinGRUCell(HiddenCell, ActivatedCell, VectorCell, LinearCell): ...
 
 A class is either abstract or final, as Equinox recommends: every method is implemented once, and
 `__init__` belongs to the final class. There are two exceptions. The common options are fields of
@@ -34,17 +36,37 @@ Gate = Float[Array, "*batch hidden_size"]
 Part = PyTree[Float[Array, "*batch features"]]
 
 
-class CellOptions(TypedDict, total=False):
+class CoreOptions(TypedDict, total=False):
     """The keyword arguments of every cell: see `AbstractCell`."""
 
-    use_bias: bool
-    activation: Callable
-    weight_init: Initializer
-    recurrent_weight_init: Initializer
-    bias_init: Initializer
     carry_init: Initializer
     dtype: DTypeLike | None
     key: Required[PRNGKeyArray]
+
+
+class WeightOptions(CoreOptions, total=False):
+    """The keyword arguments of a cell with matrices and no biases: see `WeightCell`."""
+
+    weight_init: Initializer
+
+
+class BiasedOptions(WeightOptions, total=False):
+    """The keyword arguments of a cell with matrices and biases: see `BiasedCell`."""
+
+    use_bias: bool
+    bias_init: Initializer
+
+
+class ActivatedOptions(BiasedOptions, total=False):
+    """The keyword arguments of every cell with an activation: see `ActivatedCell`."""
+
+    activation: Callable
+
+
+class CellOptions(ActivatedOptions, total=False):
+    """The keyword arguments of every cell with a recurrent matrix: see `NonlinearCell`."""
+
+    recurrent_weight_init: Initializer
 
 
 class GatedCellOptions(CellOptions, total=False):
@@ -58,13 +80,6 @@ class AbstractCell(RNNCellBase):
 
     - `input_size`: the number of features of the inputs.
     - `hidden_size`: the number of features of the hidden state.
-    - `use_bias`: whether the cell has biases.
-    - `activation`: a function from an array to an array of the same shape. A module with
-        parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
-    - `weight_init`, `recurrent_weight_init`, `bias_init`: initialisers as in
-        `jax.nn.initializers`, for the matrices that multiply inputs, the matrices that multiply
-        the state, and biases. Matrices are drawn per gate, so that for example each gate's
-        recurrent matrix is orthogonal.
     - `carry_init`: an initialiser for the carry before the first step.
     - `dtype`: the dtype of the weights. `None` means JAX's default floating-point dtype.
     - `key`: a `jax.random.key` for the initial weights. It has no default.
@@ -76,18 +91,8 @@ class AbstractCell(RNNCellBase):
 
     input_size: int = eqx.field(static=True)
     hidden_size: int = eqx.field(static=True)
-    use_bias: bool = eqx.field(static=True)
-    activation: eqx.AbstractVar[Callable]
     carry_init: eqx.AbstractVar[Initializer]
-    _defaults: ClassVar[dict[str, Any]] = {
-        "use_bias": True,
-        "activation": jnp.tanh,
-        "weight_init": jinit.lecun_normal(),
-        "recurrent_weight_init": jinit.orthogonal(),
-        "bias_init": jinit.zeros,
-        "carry_init": jinit.zeros,
-        "dtype": None,
-    }
+    _defaults: ClassVar[dict[str, Any]] = {"carry_init": jinit.zeros, "dtype": None}
 
     def __init_subclass__(cls, **defaults: Any):
         super().__init_subclass__()
@@ -108,7 +113,7 @@ class AbstractCell(RNNCellBase):
         self,
         input_size: int,
         hidden_size: int,
-        options: CellOptions,
+        options: CoreOptions,
         kernel_size: tuple[int, ...] = (),
         **sizes: int | None,
     ) -> Draw:
@@ -188,7 +193,43 @@ class VectorCell(AbstractCell):
         return ()
 
 
-class GatedCell(AbstractCell, gate_activation=jax.nn.sigmoid):
+class WeightCell(AbstractCell, weight_init=jinit.lecun_normal()):
+    """A cell with matrices that multiply the inputs. It has one more argument:
+
+    - `weight_init`: an initialiser as in `jax.nn.initializers`, for these matrices. They are drawn
+        per gate.
+    """
+
+
+class BiasedCell(WeightCell, use_bias=True, bias_init=jinit.zeros):
+    """A cell with matrices and biases. It has two more arguments:
+
+    - `use_bias`: whether the cell has biases.
+    - `bias_init`: an initialiser for biases.
+    """
+
+    use_bias: bool = eqx.field(static=True)
+
+
+class ActivatedCell(BiasedCell, activation=jnp.tanh):
+    """A cell with an activation. It has one more argument:
+
+    - `activation`: a function from an array to an array of the same shape. A module with
+        parameters, such as `eqx.nn.PReLU()`, is trained with the cell.
+    """
+
+    activation: eqx.AbstractVar[Callable]
+
+
+class NonlinearCell(ActivatedCell, recurrent_weight_init=jinit.orthogonal()):
+    """A cell that multiplies its state by a matrix. It has one more argument:
+
+    - `recurrent_weight_init`: an initialiser for the matrices that multiply the state. They are
+        drawn per gate, so that for example each gate's recurrent matrix is orthogonal.
+    """
+
+
+class GatedCell(NonlinearCell, gate_activation=jax.nn.sigmoid):
     """A cell with gates. It has one more argument:
 
     - `gate_activation`: the activation of the gates, a function like `activation`.

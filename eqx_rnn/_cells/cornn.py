@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .._base.cells import FactoredCell
 from .._checks.options import check_number
 from .._kernels.products import affine, project
-from .base import CellOptions, Gate, Hidden, MemoryCell, VectorCell
+from .base import CellOptions, Gate, Hidden, MemoryCell, NonlinearCell, VectorCell
 
 
 class CoRNNCarry(NamedTuple):
@@ -16,7 +16,7 @@ class CoRNNCarry(NamedTuple):
     velocity: Gate
 
 
-class CoRNNCell(MemoryCell, VectorCell, FactoredCell):
+class CoRNNCell(MemoryCell, NonlinearCell, VectorCell, FactoredCell):
     """Coupled oscillatory RNN: driven, damped oscillators that act on one another.
 
         a = tanh(W_ih x + b + W_hh y + W_zh z)                      force

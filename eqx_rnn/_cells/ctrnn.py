@@ -10,10 +10,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .._base.cells import FactoredCell
 from .._checks.options import check_number, check_time_constants
 from .._kernels.products import affine, along, project
-from .base import CellOptions, Hidden, StateCell, VectorCell
+from .base import CellOptions, Hidden, NonlinearCell, StateCell, VectorCell
 
 
-class CTRNNCell(StateCell, VectorCell, FactoredCell):
+class CTRNNCell(StateCell, NonlinearCell, VectorCell, FactoredCell):
     """Continuous-time RNN of leaky units, as in models of neural circuits, by Euler's method.
 
         alpha = dt / tau

@@ -55,18 +55,23 @@ class Draw:
         return self._matrices("recurrent_weight_init", key, gates, *sizes)
 
     def bias(
-        self, key: PRNGKeyArray, gates: int, offsets: Mapping[int, Any] | None = None
+        self,
+        key: PRNGKeyArray,
+        gates: int,
+        offsets: Mapping[int, Any] | None = None,
+        size: int | None = None,
     ) -> Array | None:
-        """`(gates * hidden_size,)`, or `None` if the cell has no biases.
+        """`(gates * size,)`, or `None` if the cell has no biases. The default is `hidden_size`.
 
         `offsets` maps the index of a gate to a number or an initialiser, to add to the bias.
         """
         if not self.options["use_bias"]:
             return None
-        bias, size = self.vector(key, gates, "bias_init"), self.hidden_size
+        size = size or self.hidden_size
+        bias = self.array(key, self.options["bias_init"], (gates * size,))
         for gate, offset in (offsets or {}).items():
             if callable(offset):
-                offset = self._array(jr.fold_in(key, gate), offset, (size,))
+                offset = self.array(jr.fold_in(key, gate), offset, (size,))
             bias = bias.at[gate * size : (gate + 1) * size].add(offset)
         return bias
 
@@ -75,16 +80,16 @@ class Draw:
     ) -> Float[Array, "{gates}*{self.hidden_size}"]:
         """`(gates * hidden_size,)`, by an initialiser or the common option of that name."""
         init = self.options[init] if isinstance(init, str) else init
-        return self._array(key, init, (gates * self.hidden_size,))
+        return self.array(key, init, (gates * self.hidden_size,))
 
     def _matrices(
         self, init: str, key: PRNGKeyArray, gates: int, rows: int, columns: int
     ) -> Float[Array, "{gates}*{rows} {columns} *kernel"]:
         shape = (*self.kernel_size, columns, rows)
-        drawn = [self._array(k, self.options[init], shape) for k in jr.split(key, gates)]
+        drawn = [self.array(k, self.options[init], shape) for k in jr.split(key, gates)]
         return jnp.concatenate([jnp.moveaxis(matrix, (-1, -2), (0, 1)) for matrix in drawn])
 
-    def _array(self, key: PRNGKeyArray, init: Initializer, shape: tuple[int, ...]) -> Array:
+    def array(self, key: PRNGKeyArray, init: Initializer, shape: tuple[int, ...]) -> Array:
         """Calls an initialiser in float32 or wider, then casts.
 
         Some initialisers, such as `orthogonal`, do not support half precision. For the others, a

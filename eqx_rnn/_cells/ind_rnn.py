@@ -6,11 +6,16 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
 from .._kernels.products import affine, along
-from .base import CellOptions, Hidden, HiddenCell, VectorCell
+from .base import CellOptions, Hidden, HiddenCell, NonlinearCell, VectorCell
 
 
 class IndRNNCell(
-    HiddenCell, VectorCell, FactoredCell, activation=relu, recurrent_weight_init=uniform(1.0)
+    HiddenCell,
+    NonlinearCell,
+    VectorCell,
+    FactoredCell,
+    activation=relu,
+    recurrent_weight_init=uniform(1.0),
 ):
     """Independently recurrent network: each unit sees only its own past.
 

@@ -5,10 +5,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import FactoredCell
 from .._kernels.products import affine, project
-from .base import CellOptions, Hidden, HiddenCell, VectorCell
+from .base import CellOptions, Hidden, HiddenCell, NonlinearCell, VectorCell
 
 
-class SimpleCell(HiddenCell, VectorCell, FactoredCell):
+class SimpleCell(HiddenCell, NonlinearCell, VectorCell, FactoredCell):
     """Elman's simple recurrent network.
 
         h' = tanh(W_ih x + b + W_hh h)            residual=False

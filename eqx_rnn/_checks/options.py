@@ -38,6 +38,15 @@ def check_number(owner: str, name: str, number: float | int, *, or_zero: bool = 
     return float(number)
 
 
+def check_range(owner: str, low_name: str, low: float, high_name: str, high: float) -> None:
+    """Checks that two numbers are fractions, `0 <= low < high < 1`."""
+    if not 0 <= low < high < 1:
+        raise ValueError(
+            f"{owner}: `{low_name}` and `{high_name}` must be fractions with 0 <= {low_name} < "
+            f"{high_name} < 1, got {low} and {high}."
+        )
+
+
 def check_heads(owner: str, num_heads: int, hidden_size: int) -> None:
     """Checks that all heads have the same number of features."""
     if hidden_size % num_heads:

@@ -1,4 +1,3 @@
-import math
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import equinox as eqx
@@ -14,8 +13,10 @@ from .._base.widths import cell_outputs, input_struct, try_outputs, wrapped_cell
 from .._checks.messages import as_array
 from .._kernels.sharding import struct_of_steps
 from .._scan import Steps, explain
+from .._time import Method
 from .base import CellLayer, CellOutputs, get_size
 from .run_cell import run_cell
+from .run_options import check_run, checkpoint_size
 from .sequences import flip_sequences
 from .valid_steps import check_steps, find_axes, valid_steps
 
@@ -35,8 +36,9 @@ class RNN(CellLayer, Generic[C]):
     The inputs have any number of batch axes; `cell.num_feature_dims` trailing axes are features.
 
     A `FactoredCell` runs on the fast engine, which supports forward and reverse mode, higher orders
-    and `jax.vmap`. The cells of a `SequentialCell` run one after another, each over all steps.
-    Other cells run by a plain `jax.lax.scan`.
+    and `jax.vmap`. A `ChunkCell` runs one chunk of steps after another, and the backward pass
+    computes each chunk again. The cells of a `SequentialCell` run one after another, each over all
+    steps. Other cells run by a plain `jax.lax.scan`.
 
     **Options:**
 
@@ -48,6 +50,10 @@ class RNN(CellLayer, Generic[C]):
         `True` uses the square root of the number of steps.
     - `truncate`: the number of steps after which gradients are cut (truncated back-propagation
         through time). The values stay the same; gradients do not flow into an earlier piece.
+    - `scan`: how a `ChunkCell` runs inside a chunk of steps: `"sequential"`, one step after
+        another, which is several times as fast on a CPU; `"associative"`, by
+        `jax.lax.associative_scan`; or `"auto"`, which chooses for the platform.
+    - `chunk_size`: the number of steps per chunk of a `ChunkCell`; chosen by its sizes if `None`.
     - `check_lengths`: whether lengths outside `[0, time]` raise an error, including under `jit`.
         If false, they are clipped, which is faster and works with `jax.export`.
 
@@ -63,18 +69,14 @@ class RNN(CellLayer, Generic[C]):
     unroll: int = eqx.field(static=True, default=1, kw_only=True)
     checkpoint: bool | int = eqx.field(static=True, default=False, kw_only=True)
     truncate: int | None = eqx.field(static=True, default=None, kw_only=True)
+    scan: Method = eqx.field(static=True, default="auto", kw_only=True)
+    chunk_size: int | None = eqx.field(static=True, default=None, kw_only=True)
     check_lengths: bool = eqx.field(  # pyright: ignore[reportIncompatibleMethodOverride]
         static=True, default=True, kw_only=True
     )
 
     def __check_init__(self):
-        for name in ("unroll", "checkpoint", "truncate"):
-            value = getattr(self, name)
-            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-                raise ValueError(
-                    f"RNN: `{name}` must be a number of steps, at least 1, got {value}. Leave it "
-                    "out, or pass a positive integer."
-                )
+        check_run(self)
 
     @property
     def num_feature_dims(self) -> int:
@@ -174,10 +176,6 @@ class RNN(CellLayer, Generic[C]):
         initial = None if resets is None else cell.initialize_carry(carry_key, sample)
 
         keys = None if step_key is None else jr.split(step_key, axes.num_steps)
-        checkpoint = self.checkpoint
-        if isinstance(checkpoint, bool):
-            size = math.isqrt(axes.num_steps) if isinstance(axes.num_steps, int) else 1
-            checkpoint = max(1, size) if checkpoint else None
         carry, (carries, outputs) = run_cell(
             cell,
             carry,
@@ -186,9 +184,11 @@ class RNN(CellLayer, Generic[C]):
             Steps(mask, resets, keys),
             reverse=self.reverse,
             unroll=self.unroll,
-            checkpoint=checkpoint,
+            checkpoint=checkpoint_size(self.checkpoint, axes.num_steps),
             truncate=self.truncate,
             all_carries=return_carry == "all",
+            method=self.scan,
+            chunk_size=self.chunk_size,
         )
         carry = finish(carry)
         if return_carry == "all":

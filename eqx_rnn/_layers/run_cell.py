@@ -5,7 +5,8 @@ from typing import Any
 from jaxtyping import Array
 
 from .._base.cells import ComposedCell, Results, RNNCellBase
-from .._scan import Steps, scan, select
+from .._scan import Steps, scan
+from .._select import select
 
 
 def run_cell(

@@ -11,7 +11,7 @@ from .._base.hints import ArrayLike, Size
 from .._checks.arguments import guard
 from .._checks.messages import as_array, describe, describe_tree
 from .._kernels.sizes import is_known
-from .._scan import select
+from .._select import select
 from .valid_steps import as_lengths, leading_axes, valid_steps
 
 

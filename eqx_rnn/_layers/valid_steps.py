@@ -11,7 +11,8 @@ from .._checks.errors import caller, fault
 from .._checks.messages import as_array, describe
 from .._dtypes import widest
 from .._kernels.run_time import error_if
-from .._scan import fill_skipped, select
+from .._scan import fill_skipped
+from .._select import select
 
 Valid = Bool[Array, "time *batch"]
 

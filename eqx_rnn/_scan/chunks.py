@@ -10,6 +10,7 @@ from jaxtyping import Array, PyTree
 from .._kernels.sizes import is_known
 
 CACHE_BYTES = 2_000_000
+CHUNK_BYTES = 500_000  # inputs and carry of a chunk that is computed twice
 SHORTEST = 4  # steps
 FEWEST_ROWS = 256  # with fewer rows, the products of a chunk are slow
 
@@ -96,3 +97,18 @@ def best_chunk_size(num_steps: int, rows: int, step_bytes: int, weight_bytes: in
     target = min(max(chunk_bytes // step_bytes, SHORTEST), most, max(num_steps, 1))
     sizes = range(max(1, target // 2), 2 * target)
     return min(sizes, key=lambda size: (-num_steps % size, abs(size - target), -size))
+
+
+def best_recomputed_size(num_steps: Any, step_bytes: int) -> int:
+    """The number of steps in a chunk that the backward pass computes again.
+
+    Its arrays should stay in the processor's cache. A nearby divisor of the number of steps is
+    taken if there is one, because a remainder is compiled as one more loop.
+    """
+    if not is_known(num_steps, step_bytes):
+        return FEWEST_ROWS
+    target = min(max(CHUNK_BYTES // max(step_bytes, 1), 16), 128)
+    if num_steps <= 2 * target:
+        return max(num_steps, 1)
+    sizes = range(target // 2, 2 * target)
+    return min(sizes, key=lambda size: (num_steps % size > 0, abs(size - target)))

@@ -6,7 +6,13 @@ from contextvars import ContextVar
 from typing import Any
 
 from .._base.cells import AbstractWrapper, RNNCellBase
+from .chunked import Chunks
 
+_METHODS = {
+    "auto": "sequential on a CPU and associative elsewhere",
+    "sequential": "step by step",
+    "associative": "by associative scans",
+}
 _REPORT: ContextVar[list[str] | None] = ContextVar("report", default=None)
 
 
@@ -35,11 +41,15 @@ def current_report() -> Iterator[list[str] | None]:
         _REPORT.reset(token)
 
 
-def describe_run(cell: RNNCellBase, reason: str | None) -> str:
-    """The line about a cell, with the reason why the plain scan runs it, if there is one."""
-    if reason is None:
-        return f"{_describe(cell)} runs on the factored engine."
-    return f"{_describe(cell)} runs by the plain scan, because {reason}."
+def describe_run(cell: RNNCellBase, chosen: Any) -> str:
+    """The line about a cell, from its plan or from the reason why the plain scan runs it."""
+    name = _describe(cell)
+    if isinstance(chosen, str):
+        return f"{name} runs by the plain scan, because {chosen}."
+    if isinstance(chosen, Chunks):
+        steps = f"{chosen.size} step{'s' * (chosen.size != 1)}"
+        return f"{name} runs in chunks of {steps}, {_METHODS[chosen.method]}."
+    return f"{name} runs on the factored engine."
 
 
 def _describe(cell: Any) -> str:

@@ -8,13 +8,13 @@ from jaxtyping import Array, PyTree
 
 from .._base.cells import RNNCellBase
 from .._base.contract import check_contract, dtypes_of, keep_dtypes, widen
+from .._select import select
 from .chunks import join, pieces
-from .select import select
 from .skipped import Substitute
 from .steps import Options, Steps
 
 
-class _WiderError(Exception):
+class WiderError(Exception):
     """A step widens the carry. The argument has the dtypes that the carry must start with."""
 
 
@@ -35,7 +35,7 @@ def scan(
     while True:
         try:
             return _scan(cell, carry, inputs, initial, steps, options, substitute)
-        except _WiderError as wider:
+        except WiderError as wider:
             carry = keep_dtypes(wider.args[0], carry)
 
 
@@ -48,7 +48,7 @@ def _scan(
     options: Options,
     substitute: Substitute | None,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
-    reverse, unroll, checkpoint, all_carries = options
+    reverse, unroll, checkpoint, all_carries, *_ = options
     dtypes = dtypes_of(carry)
     initial = None if initial is None else keep_dtypes(dtypes, initial)
     substitute_carry = None if substitute is None else keep_dtypes(dtypes, substitute.carry)
@@ -63,7 +63,7 @@ def _scan(
         check_contract(cell, x, start, (), new_carry, outputs)
         wide = widen(start, new_carry)
         if wide != dtypes:
-            raise _WiderError(wide)
+            raise WiderError(wide)
         new_carry = select(valid, keep_dtypes(dtypes, new_carry), carry)
         outputs = select(valid, outputs, 0)
         return new_carry, (new_carry if all_carries else None, outputs)

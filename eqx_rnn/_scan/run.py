@@ -8,16 +8,18 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .._base.cells import RNNCellBase
+from .._base.cells import RNNCellBase, is_chunked
 from .._base.contract import check_batch, dtypes_of, keep_dtypes
 from .._kernels.sizes import is_known
-from . import plain
+from .._time import Method
+from . import chunked, plain
 from .align import align
 from .choose import choose, why_plain
 from .chunks import join, pieces
 from .explain import current_report, describe_run
-from .skipped import find_substitute
+from .skipped import Substitute, find_substitute
 from .steps import Options, Steps
+from .unused import replace_unused, restore_unused
 
 
 def scan(
@@ -32,6 +34,8 @@ def scan(
     checkpoint: int | None,
     truncate: int | None,
     all_carries: bool,
+    method: Method,
+    chunk_size: int | None,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
     """`(final carry, (carries or None, outputs))`, with steps in the order of the inputs.
 
@@ -40,9 +44,9 @@ def scan(
     - `initial`: the carry after a reset.
     - `steps`: see `Steps`.
     - `truncate`: the number of steps after which the gradient of the carry is cut.
-    - `reverse`, `unroll`, `checkpoint`, `all_carries`: see `Options`.
+    - `reverse`, `unroll`, `checkpoint`, `all_carries`, `method`, `chunk_size`: see `Options`.
     """
-    options = Options(reverse, unroll, checkpoint, all_carries)
+    options = Options(reverse, unroll, checkpoint, all_carries, method, chunk_size)
     if not is_known(inputs.shape[0]):
         options = options._replace(unroll=1)
     arrays = cell, carry, inputs, initial, steps
@@ -54,7 +58,7 @@ def scan(
         if report is not None:
             cell, carry, inputs, _, steps = align(*arrays)
             chosen = choose(reason, cell, carry, inputs, steps, options)
-            report.append(describe_run(cell, chosen if isinstance(chosen, str) else None))
+            report.append(describe_run(cell, chosen))
     return results
 
 
@@ -78,12 +82,37 @@ def _compiled_scan(
         arguments = steps.valid, steps.resets, options.reverse, carry, inputs, initial
         substitute = find_substitute(*arguments)
         inputs = substitute.fill(steps.valid, inputs)
+    if is_chunked(cell) and inputs.shape[0] != 0:
+        given = carry
+        carry = replace_unused(carry, initial, steps, substitute, options.reverse)
+        arguments = cell, carry, inputs, initial, steps, options, truncate, reason, substitute
+        final, (carries, outputs) = _run_pieces(*arguments)
+        valid, reverse = steps.valid, options.reverse
+        final, carries = restore_unused(given, final, carries, valid, reverse)
+        return final, (carries, outputs)
+    return _run_pieces(cell, carry, inputs, initial, steps, options, truncate, reason, substitute)
+
+
+def _run_pieces(
+    cell: RNNCellBase,
+    carry: PyTree[Array],
+    inputs: Array,
+    initial: PyTree[Array],
+    steps: Steps,
+    options: Options,
+    truncate: int | None,
+    reason: str | None,
+    substitute: Substitute | None,
+) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
+    """One run, or one run per piece of `truncate` steps."""
 
     def run(carry: PyTree[Array], inputs: Array, steps: Steps):
         chosen = choose(reason, cell, carry, inputs, steps, options)
         arguments = cell, carry, inputs, initial, steps
         if isinstance(chosen, str):
             return plain.scan(*arguments, options, substitute=substitute)
+        if isinstance(chosen, chunked.Chunks):
+            return chunked.scan(chosen, *arguments, options)
         from .factored import engine as factored
 
         return factored.run(chosen, *arguments, substitute=substitute)

@@ -8,6 +8,7 @@ example for a cell that divides by its inputs. So a skipped step is computed fro
 inputs of a valid step.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
-from .select import select
+from .._select import select
 
 
 class Substitute(NamedTuple):
@@ -43,6 +44,20 @@ def find_substitute(
     first carry. A row without a valid step gets the carry and inputs of another row. If no row has
     a valid step, carry and inputs are zeros.
     """
+    at_first, has_valid_step = first_valid_step(valid, reverse)
+    if resets is not None:
+        carry = select(at_first(resets), initial, carry)
+    pair = lax.stop_gradient(Substitute(carry, at_first(inputs)))
+    return jax.tree.map(lambda a: _fill_rows(a, has_valid_step), pair)
+
+
+def first_valid_step(
+    valid: Bool[Array, "time *batch"], reverse: bool
+) -> tuple[Callable[[Array], Array], Bool[Array, "*batch"]]:
+    """A function that takes arrays at the first valid step, and whether a row has a valid step.
+
+    "First" is in the order of processing. Rows without a valid step give step 0.
+    """
     num_steps = valid.shape[0]
     time = lax.broadcasted_iota(jnp.int32, valid.shape, 0)
     if reverse:
@@ -56,10 +71,7 @@ def find_substitute(
         index = first.reshape(1, *first.shape, *(a.ndim - valid.ndim) * (1,))
         return jnp.take_along_axis(a, index, 0, mode="promise_in_bounds")[0]
 
-    if resets is not None:
-        carry = select(at_first(resets), initial, carry)
-    pair = lax.stop_gradient(Substitute(carry, at_first(inputs)))
-    return jax.tree.map(lambda a: _fill_rows(a, has_valid_step), pair)
+    return at_first, has_valid_step
 
 
 def fill_skipped(valid: Bool[Array, "time *batch"], inputs: Array) -> Array:

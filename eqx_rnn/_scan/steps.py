@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
+from .._time import Method
+
 
 class Options(NamedTuple):
     """The options of a run.
@@ -13,12 +15,15 @@ class Options(NamedTuple):
     - `checkpoint`: the number of steps in a chunk. The backward pass computes the carries of each
         chunk again. `None` keeps all carries.
     - `all_carries`: whether to return the carries of all steps.
+    - `method`, `chunk_size`: how a `ChunkCell` runs: see `RNN`.
     """
 
     reverse: bool = False
     unroll: int = 1
     checkpoint: int | None = None
     all_carries: bool = False
+    method: Method = "auto"
+    chunk_size: int | None = None
 
 
 class Steps(NamedTuple):

@@ -2,6 +2,7 @@ from .drop_connect import DropConnect as DropConnect
 from .learned_carry import LearnedCarry as LearnedCarry
 from .masked_cell import DropoutMasks as DropoutMasks
 from .masked_cell import MaskedCell as MaskedCell
+from .pointwise import Pointwise as Pointwise
 from .recurrent_dropout import DropoutCarry as DropoutCarry
 from .recurrent_dropout import RecurrentDropout as RecurrentDropout
 from .residual import Residual as Residual

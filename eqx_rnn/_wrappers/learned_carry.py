@@ -6,22 +6,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._base.cells import (
-    AbstractStepWrapper,
     Begun,
+    ChunkWrapper,
     ComposedCell,
     Results,
     RNNCellBase,
     Run,
     begin_inner,
     parts,
+    run_chunk,
 )
 from .._base.widths import input_struct
 from .._checks.errors import part_of
 from .._checks.messages import describe, is_floating
 from .._dtypes import widest
+from .._time import Advanced, State, Time
 
 
-class LearnedCarry(AbstractStepWrapper, ComposedCell):
+class LearnedCarry(ChunkWrapper, ComposedCell):
     """Learns the first carry together with the weights. It is the same for all sequences.
 
         h[0] = initial
@@ -85,6 +87,11 @@ class LearnedCarry(AbstractStepWrapper, ComposedCell):
         self, carry: PyTree[Array], gates: PyTree[Array], *, key: PRNGKeyArray | None = None
     ) -> tuple[PyTree[Array], PyTree[Array]]:
         return parts(self.cell).update(carry, gates, key=key)
+
+    def chunk(
+        self, carry: PyTree[State], inputs: Any, time: Time
+    ) -> tuple[PyTree[Advanced], PyTree[Array]]:
+        return run_chunk(self.cell, carry, inputs, time)
 
     def run_inside(
         self, run: Run, carry: Any, inputs: Any, initial: Any, keys: Array | None

@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
-from .._checks.messages import describe_tree
+from .._checks.messages import describe_tree, is_floating
 from .._kernels.tracers import Tracer
 
 
@@ -58,8 +58,7 @@ def spread(
     like = tree.unflatten([jax.tree.leaves(part)[0] for part in parts])
 
     def to_leaves(rate: Any, part: PyTree[Array]) -> PyTree[Any]:
-        is_float = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
-        return jax.tree.map(lambda leaf: rate if is_float(leaf) else 0.0, part)
+        return jax.tree.map(lambda leaf: rate if is_floating(leaf) else 0.0, part)
 
     try:
         return jax.tree.map(to_leaves, rates, like)

@@ -11,7 +11,7 @@ from .._base.cells import AbstractWrapper, Begun, RNNCellBase, is_factored, step
 from .._checks.messages import describe
 from .._kernels.run_time import error_if
 from .._kernels.tracers import Tracer
-from .._scan import select
+from .._select import select
 from .masked_cell import DropoutMasks, MaskedCell
 from .rates import as_rates, check_rates, fixed, is_zero, require_key, split, spread
 

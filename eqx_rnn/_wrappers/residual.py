@@ -4,8 +4,8 @@ import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._base.cells import (
-    AbstractStepWrapper,
     Begun,
+    ChunkWrapper,
     ComposedCell,
     Results,
     RNNCellBase,
@@ -13,9 +13,11 @@ from .._base.cells import (
     begin_inner,
     output_struct,
     parts,
+    run_chunk,
 )
 from .._base.widths import cell_outputs, input_struct, try_outputs
 from .._checks.messages import describe, describe_tree
+from .._time import Advanced, State, Time
 
 
 class ResidualGates(NamedTuple):
@@ -25,7 +27,7 @@ class ResidualGates(NamedTuple):
     inputs: PyTree[Array]  # `None` in the hidden part
 
 
-class Residual(AbstractStepWrapper, ComposedCell):
+class Residual(ChunkWrapper, ComposedCell):
     """Adds the inputs to the outputs.
 
         h', y~ = cell(h, x)
@@ -72,6 +74,13 @@ class Residual(AbstractStepWrapper, ComposedCell):
         carry, outputs = parts(self.cell).update(carry, gates.cell, key=key)
         check_outputs(outputs, gates.inputs)
         return carry, outputs + gates.inputs
+
+    def chunk(
+        self, carry: PyTree[State], inputs: Any, time: Time
+    ) -> tuple[PyTree[Advanced], PyTree[Array]]:
+        carry, outputs = run_chunk(self.cell, carry, inputs, time)
+        check_outputs(outputs, inputs)
+        return carry, outputs + inputs
 
     def run_inside(
         self, run: Run, carry: Any, inputs: Array, initial: Any, keys: Array | None

@@ -7,19 +7,21 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._base.cells import (
-    AbstractStepWrapper,
     Begun,
+    ChunkWrapper,
     RNNCellBase,
     begin_inner,
     innermost,
     parts,
+    run_chunk,
 )
 from .._base.mixable import Mixable
 from .._checks.messages import describe_tree
+from .._time import Advanced, State, Time
 from .rates import as_rates, check_rates, fixed, is_zero, require_key, split, spread
 
 
-class Zoneout(AbstractStepWrapper):
+class Zoneout(ChunkWrapper):
     """Keeps the old values of random units of the state, drawn anew at each step.
 
         h~, y~ = cell(h, x)
@@ -84,6 +86,30 @@ class Zoneout(AbstractStepWrapper):
         if not all(map(is_zero, rates)):
             outputs = _outputs(self.cell, outputs, (carry, gates), new_carry, zoned)
         return zoned, outputs
+
+    def chunk(
+        self, carry: PyTree[State], inputs: Any, time: Time
+    ) -> tuple[PyTree[Advanced], PyTree[Array]]:
+        """The inner cell computes its outputs from the zoned-out state itself."""
+        states, tree = jax.tree.flatten(carry)
+        rates = jax.tree.leaves(spread("Zoneout", "rate", self.rate, carry))
+        keys = len(states) * [None]
+        if time.has_keys:
+            inner_keys, *keys = jnp.moveaxis(time.draw(lambda k: jr.split(k, 1 + len(keys))), 1, 0)
+            time = time.with_keys(inner_keys)
+        kept = [self._kept(*args) for args in zip(states, rates, keys, strict=True)]
+        zoned = [s if k is None else s.keep(k) for s, k in zip(states, kept, strict=True)]
+        return run_chunk(self.cell, tree.unflatten(zoned), inputs, time)
+
+    def _kept(self, state: State, rate: Any, keys: PRNGKeyArray | None) -> Any:
+        """The units that keep their old value at each step, or their fraction at inference."""
+        if is_zero(rate):
+            return None
+        rate = fixed(rate, state)
+        if self.inference:
+            return rate
+        keys = require_key("Zoneout", keys, "to `RNN` or to each step")
+        return jax.vmap(lambda key: jr.bernoulli(key, rate, state.shape))(keys)
 
     def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
         return self.cell.read_out(carry)

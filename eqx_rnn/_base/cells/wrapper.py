@@ -6,8 +6,10 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from ..._time import Advanced, State, Time
 from ..carries import check_step
 from ..structs import carry_struct
+from .chunk import ChunkCell, step_as_chunk
 from .factored import FactoredCell, step_in_parts
 from .rnn_cell import Begun, RNNCellBase
 
@@ -59,7 +61,18 @@ class AbstractStepWrapper(AbstractWrapper):
         self, carry: PyTree, inputs: Any, *, key: PRNGKeyArray | None = None
     ) -> tuple[PyTree[Array], PyTree[Array]]:
         """One step: see `RNNCellBase.__call__`."""
-        return step_in_parts(self, carry, inputs, key)
+        step = step_as_chunk if is_chunked(self) else step_in_parts
+        return step(self, carry, inputs, key)
+
+
+class ChunkWrapper(AbstractStepWrapper):
+    """A step wrapper that can also change the chunks of a `ChunkCell`."""
+
+    @abc.abstractmethod
+    def chunk(
+        self, carry: PyTree[State], inputs: Any, time: Time
+    ) -> tuple[PyTree[Advanced], PyTree[Array]]:
+        """See `ChunkCell.chunk`. It is called if the inner cell has chunks, too."""
 
 
 class Whole(eqx.Module):
@@ -89,6 +102,13 @@ def is_factored(cell: RNNCellBase) -> bool:
     while isinstance(cell, AbstractStepWrapper):
         cell = cell.cell
     return isinstance(cell, FactoredCell)
+
+
+def is_chunked(cell: RNNCellBase) -> bool:
+    """Whether a cell is a `ChunkCell`, or wrappers around one."""
+    while isinstance(cell, ChunkWrapper):
+        cell = cell.cell
+    return isinstance(cell, ChunkCell)
 
 
 def innermost(cell: RNNCellBase) -> RNNCellBase:

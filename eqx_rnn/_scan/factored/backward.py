@@ -11,8 +11,8 @@ from jaxtyping import Array, PyTree
 
 from ..._base.gates import map_gates
 from ..._kernels.passes import TwoPasses
+from ..._select import select
 from ..chunks import Piece, join
-from ..select import select
 from .differentiate import PartsOfChunk, parts_of_chunk
 from .forward import Saved, advance_chunk
 from .loop import scan

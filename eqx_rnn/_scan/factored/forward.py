@@ -12,8 +12,8 @@ from ..._base.gates import add_gates
 from ..._kernels.hoist import Hoisted, hoist
 from ..._kernels.jaxprs import Traced
 from ..._kernels.passes import TwoPasses
+from ..._select import select
 from ..chunks import join
-from ..select import select
 from ..steps import Steps
 from .loop import scan
 from .plan import Arguments, Fixed, Plan

@@ -1,0 +1,50 @@
+"""The coefficients of a recurrence, which may be the same at all steps."""
+
+from typing import Any
+
+import jax.lax as lax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._checks.messages import describe
+from .._dtypes import widest
+from .states import State
+
+
+def per_step(
+    verb: str, state: State, num_steps: Any, num_batch_axes: int, **coefficients: Any
+) -> tuple[State, list[Array]]:
+    """The state and its coefficients in one dtype.
+
+    A coefficient that is the same at all steps gets the rank of the state. All others have one more
+    axis in front, the steps.
+    """
+    arrays = {name: jnp.asarray(value) for name, value in coefficients.items()}
+    dtype = widest(state.dtype, *(a.dtype for a in arrays.values()))
+    rank = len(state.shape)
+    found = []
+    for name, a in arrays.items():
+        is_constant = a.ndim <= rank - num_batch_axes
+        wanted = (num_steps, *state.shape)[1 + num_batch_axes :] if is_constant else None
+        wanted = (num_steps, *state.shape) if wanted is None else wanted
+        sizes = zip(reversed(a.shape), reversed(wanted), strict=False)
+        fits = all(size is want or size == want or _is_one(size) for size, want in sizes)
+        if not (fits and (is_constant or (a.ndim == rank + 1 and a.shape[0] == num_steps))):
+            raise ValueError(
+                f"time.{verb}: `{name}` must be (steps, *batch, *features) or (*features), to fit "
+                f"the state {describe(state)} in {num_steps} steps with {num_batch_axes} batch "
+                f"axes, got {describe(a)}. Add axes of size 1 where it is the same for all."
+            )
+        if is_constant:
+            a = lax.expand_dims(a, range(rank - a.ndim))
+        found.append(a.astype(dtype))
+    return state.astype(dtype), found
+
+
+def _is_one(size: Any) -> bool:
+    return isinstance(size, int) and size == 1
+
+
+def spread(a: Array, num_steps: Any, state: State) -> Array:
+    """A coefficient with the axes of the state, at every step."""
+    return jnp.broadcast_to(a, (num_steps, *state.shape))

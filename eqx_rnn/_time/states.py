@@ -1,0 +1,102 @@
+"""The parts of a carry, as a `ChunkCell` sees them."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._checks.messages import describe
+
+_BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor"]
+_OTHERS = ["neg", "abs", "lt", "le", "gt", "ge", "getitem", "iter", "bool", "float", "array"]
+_OTHERS += ["jax_array"]
+_OPERATORS = [*_BINARY, *(f"r{name}" for name in _BINARY), *_OTHERS]
+
+
+class _Opaque:
+    """A value that a cell passes on, and cannot compute with."""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for name in _OPERATORS:
+            setattr(cls, f"__{name}__", cls._refuse)
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(
+            f"A part of a carry, {self!r}, has no value inside `ChunkCell.chunk`, because it "
+            "differs from step to step. Advance it by a verb of `time`, for example `new, h = "
+            "time.linear(state, a, b)`, and compute with `h`, the values after every step, or with "
+            "`time.before(new)`, the values before every step."
+        )
+
+
+class State(_Opaque):
+    """One part of a carry, before the steps of a chunk.
+
+    A cell gets one for each array of its carry, and passes it to a verb of
+    [`Time`][eqx_rnn.Time]. It has a `shape`, `(*batch, *features)`, and a `dtype`, and its value
+    cannot be read.
+    """
+
+    def __init__(self, now: Array, first: Array, kept: Any = None, origin: Any = None):
+        self.now = now  # the value before the chunk
+        self.first = first  # the value that a reset puts in place
+        self.kept = kept  # see `keep`
+        self.origin = self if origin is None else origin  # the state that the engine made
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return self.now.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.now.ndim
+
+    @property
+    def dtype(self) -> Any:
+        return self.now.dtype
+
+    def keep(self, kept: Any) -> "State":
+        """The same state, with units that keep their old value, for `Zoneout`.
+
+        `kept` is bool, `(steps, *batch, *features)`, or the fraction that is kept in the mean.
+        """
+        return State(self.now, self.first, kept, self.origin)
+
+    def astype(self, dtype: Any) -> "State":
+        if dtype == self.dtype:
+            return self
+        return State(self.now.astype(dtype), self.first.astype(dtype), self.kept, self.origin)
+
+    def __repr__(self) -> str:
+        return f"State({describe(self.now)})"
+
+
+class Advanced(_Opaque):
+    """One part of the new carry, as a verb of [`Time`][eqx_rnn.Time] returns it."""
+
+    def __init__(self, state: State, now: Array, history: Callable[[], Array]):
+        self.state = state  # before the chunk
+        self.now = now  # after the last step
+        self.history = history  # returns the values after every step
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return self.now.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.now.dtype
+
+    def __repr__(self) -> str:
+        return f"Advanced({describe(self.now)})"
+
+
+def hold(kept: Any, old: Any, new: Array) -> Array:
+    """`new`, with `old` for the kept fraction. `kept` is bool, a number, or `None` for zero."""
+    if kept is None:
+        return new
+    if hasattr(kept, "dtype") and jnp.issubdtype(kept.dtype, jnp.bool_):
+        return jnp.where(kept, old, new)
+    return (kept * old + (1 - kept) * new).astype(new.dtype)

@@ -1,0 +1,239 @@
+"""What a `ChunkCell` can do with the steps of a chunk."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.lax as lax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
+
+from .._dtypes import widest
+from .any_step import advance
+from .coefficients import per_step, spread
+from .history import count, held, shift
+from .recurrences import (
+    compose_linear,
+    compose_maximum,
+    in_parallel,
+    in_sequence,
+    step_linear,
+    step_maximum,
+)
+from .states import Advanced, State, hold
+
+Method = Literal["auto", "sequential", "associative"]
+Moved = tuple[Advanced, Array]
+
+
+class Time:
+    """The steps of a chunk: the argument `time` of `ChunkCell.chunk`.
+
+    Its methods, the *verbs*, advance the parts of a carry over all steps of the chunk. Each takes
+    parts of the carry, and arrays with the steps in front, `(steps, *batch, ...)`. Most return a
+    pair: the part of the new carry, and the values after every step. A skipped step holds the
+    value.
+
+    The verbs handle skipped steps, resets, the direction and the length of a chunk, so a cell does
+    not see them.
+    """
+
+    def __init__(
+        self,
+        num_steps: Any,
+        batch: tuple[Any, ...],
+        valid: Bool[Array, "steps *batch"] | None = None,
+        resets: Bool[Array, "steps *batch"] | None = None,
+        keys: PRNGKeyArray | None = None,
+        method: Method = "sequential",
+    ):
+        self._num_steps = num_steps
+        self._batch = batch
+        self._masks = valid, resets
+        self._keys = keys
+        self._method: Method = method
+
+    def linear(self, state: State, a: Any, b: Any) -> Moved:
+        """`h' = a h + b`, real or complex, elementwise.
+
+        **Arguments:**
+
+        - `state`: the part `h` of the carry.
+        - `a`, `b`: `(steps, *batch, *features)`, or `(*features)` if they are the same at all
+            steps and in all rows. Axes may have size 1.
+
+        **Returns:** the part of the new carry, and `h'` of all steps.
+        """
+        wide, (a, b) = self._prepare("linear", state, a=a, b=b)
+        if state.kept is not None:
+            a, b = hold(state.kept, 1, self._spread(a, wide)), self._spread(b, wide)
+            b = hold(state.kept, 0, b)
+        sequential = lambda: self._in_sequence(step_linear, wide, a, b)
+        return self._choose(state, sequential, lambda: self._in_parallel(wide, a, b))
+
+    def blend(self, state: State, gate: Any, candidate: Any) -> Moved:
+        """`h' = h + z (c - h)`, elementwise, with the gate `z` and the candidate `c`.
+
+        The same as `linear` with `a = 1 - z` and `b = z c`, in less time and memory. The arguments
+        are like those of `linear`.
+        """
+        wide, (z, c) = self._prepare("blend", state, gate=gate, candidate=candidate)
+        if state.kept is not None:
+            z = hold(state.kept, 0, self._spread(z, wide))
+        sequential = lambda: self._in_sequence(lambda z, c, h: h + z * (c - h), wide, z, c)
+        return self._choose(state, sequential, lambda: self._in_parallel(wide, 1 - z, z * c))
+
+    def maximum(self, state: State, log_decay: Any, log_input: Any) -> Moved:
+        """`m' = max(m + log_decay, log_input)`: the logarithm of the scale of a decaying sum.
+
+        With it, `exp(log_input - m')` and `exp(log_decay + m - m')` are at most 1. The arguments
+        are like those of `linear`. The first `m` must be finite.
+        """
+        wide, (g, i) = self._prepare("maximum", state, log_decay=log_decay, log_input=log_input)
+        self._check_not_kept(state, "maximum")
+        sequential = lambda: self._in_sequence(step_maximum, wide, g, i)
+        identity = 0.0, -jnp.inf
+        parallel = lambda: self._in_parallel(wide, g, i, step_maximum, compose_maximum, identity)
+        return self._choose(state, sequential, parallel)
+
+    def scan(
+        self, state: PyTree[State], step: Callable[[Any, Any], Any], xs: PyTree[Array]
+    ) -> tuple[PyTree[Advanced], PyTree[Array]]:
+        """`h' = step(h, x)` for any function, one step after another.
+
+        **Arguments:**
+
+        - `state`: parts of the carry, in any PyTree.
+        - `step`: a function from their values before a step, and the arrays of `xs` at the step,
+            to their values after it.
+        - `xs`: arrays `(steps, ...)` in any PyTree, or `None`.
+
+        **Returns:** the parts of the new carry, and their values after every step, both in the
+        structure of `state`.
+
+        **Raises:** `ValueError` with `scan="associative"`, which cannot run any function.
+        """
+        if self._method == "associative":
+            raise ValueError(
+                'RNN: `scan` must be "auto" or "sequential" for this cell, got "associative". It '
+                "advances its state by a function (`time.scan`), which runs step by step only."
+            )
+        last, values = advance(state, step, xs, *self._masks, self._num_steps)
+        pack = lambda state, last, values: Advanced(state, last, lambda: values)
+        return jax.tree.map(pack, state, last, values), values
+
+    def count(self, state: State) -> Moved:
+        """The number of each step: `n' = n + 1`. Returns `n`, the number before each step.
+
+        `state` is an array of integers without feature axes, `(*batch)`.
+        """
+        before, after = count(state.now, state.first, self._num_steps, *self._masks)
+        return Advanced(state, after[-1], lambda: after), before
+
+    def window(self, state: State, x: Array) -> tuple[Advanced, tuple[Array, ...]]:
+        """The last inputs at every step, for convolutions over time.
+
+        **Arguments:**
+
+        - `state`: the inputs before the chunk, oldest first: `(*batch, width - 1, *features)`.
+        - `x`: the inputs of all steps, `(steps, *batch, *features)`.
+
+        **Returns:** the part of the new carry, and `width` arrays of the shape of `x`: the inputs
+        `width - 1` steps before, ..., one step before, and `x` itself. Skipped steps do not count.
+        """
+        self._check_not_kept(state, "window")
+        valid, resets = self._masks
+        axis, dtype = len(self._batch), widest(state.dtype, x.dtype)
+        wide, x = state.astype(dtype), x.astype(dtype)
+        lags, histories = [x], []
+        for j in reversed(range(state.shape[axis])):
+            now, first = (
+                lax.index_in_dim(a, j, axis, keepdims=False) for a in (wide.now, wide.first)
+            )
+            histories.append(held(now, lags[-1], valid))
+            lags.append(shift(now, first, histories[-1], resets))
+        if not histories:
+            empty = lambda: spread(wide.now, self._num_steps, wide)
+            return Advanced(state, wide.now, empty), (x,)
+        last = jnp.stack([a[-1] for a in reversed(histories)], axis)
+        history = lambda: jnp.stack(histories[::-1], axis + 1)
+        return Advanced(state, last, history), tuple(reversed(lags))
+
+    def before(self, advanced: Advanced) -> Array:
+        """The values before every step; after a reset, that of the first carry."""
+        state = advanced.state.astype(advanced.dtype)
+        return shift(state.now, state.first, advanced.history(), self._masks[1])
+
+    def draw(self, function: Callable[[PRNGKeyArray], Any]) -> Any:
+        """`function(key)` for the random key of each step, with the steps in front.
+
+        If a cell draws several times, split the key inside one function.
+        """
+        if self._keys is None:
+            raise RuntimeError(
+                "`key` must be a random key, because the cell draws at every step, got None. Pass "
+                "`key=jax.random.key(seed)` to `RNN` or to each step."
+            )
+        return jax.vmap(function)(self._keys)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is a random key for `draw`."""
+        return self._keys is not None
+
+    def with_keys(self, keys: PRNGKeyArray | None) -> "Time":
+        """The same steps with other keys, for a cell inside a cell."""
+        return Time(self._num_steps, self._batch, *self._masks, keys, self._method)
+
+    def _prepare(self, verb: str, state: State, **coefficients: Any) -> tuple[State, list[Array]]:
+        return per_step(verb, state, self._num_steps, len(self._batch), **coefficients)
+
+    def _spread(self, a: Array, state: State) -> Array:
+        return spread(a, self._num_steps, state)
+
+    def _check_not_kept(self, state: State, verb: str) -> None:
+        if state.kept is not None:
+            raise ValueError(
+                f"Zoneout: `rate` must be 0 for the part of the carry that `time.{verb}` advances, "
+                f"{state!r}, because its numbers are not units of a hidden state. Pass one rate "
+                "per part of the carry."
+            )
+
+    def _choose(
+        self, state: State, sequential: Callable[[], tuple], parallel: Callable[[], tuple]
+    ) -> Moved:
+        """The last state and all states, by the method of this run.
+
+        Step by step is several times as fast on a CPU, and slow where each step is a kernel.
+        """
+        if self._method == "sequential" or self._is_one_step():
+            last, values = sequential()
+        elif self._method == "associative":
+            last, values = parallel()
+        else:
+            last, values = lax.platform_dependent(cpu=sequential, default=parallel)
+        return Advanced(state, last, lambda: values), values
+
+    def _is_one_step(self) -> bool:
+        return isinstance(self._num_steps, int) and self._num_steps == 1
+
+    def _in_sequence(self, function: Callable[..., Array], state: State, *coefficients: Array):
+        rank = len(state.shape)
+        moving = [c if c.ndim > rank else None for c in coefficients]
+        at_step = lambda xs: [c if x is None else x for c, x in zip(coefficients, xs, strict=True)]
+        step = lambda h, xs: function(*at_step(xs), h)
+        return in_sequence(step, state.now, state.first, moving, *self._masks, self._num_steps)
+
+    def _in_parallel(
+        self,
+        state: State,
+        a: Array,
+        b: Array,
+        apply: Callable = step_linear,
+        compose: Callable = compose_linear,
+        identity: tuple[float, float] = (1.0, 0.0),
+    ):
+        if a.ndim == len(state.shape):
+            a = jnp.broadcast_to(a, (self._num_steps, *a.shape))
+        pair = a, self._spread(b, state)
+        return in_parallel(apply, compose, identity, state.now, state.first, pair, *self._masks)
