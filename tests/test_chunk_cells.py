@@ -107,7 +107,7 @@ def learned(case):
 def starts_with_reset(mask, resets, reverse):
     order = slice(None, None, -1) if reverse else slice(None)
     first = mask[order].argmax(0)
-    return resets[order][first, np.arange(BATCH)] | ~mask.any(0)
+    return resets[order][first, np.arange(BATCH)] & mask.any(0)
 
 
 VARIANTS = [(3, "sequential", False), (5, "associative", True)]

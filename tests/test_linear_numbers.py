@@ -112,12 +112,11 @@ def s4d(w):
 def s4d_block(w, y):
     """The layer that the authors' module puts after the recurrence, with its `out/block`."""
     weight, bias = w["output_linear.0.weight"][..., 0], w["output_linear.0.bias"]
-    glu = lambda y: jnp.prod(
-        jnp.stack(jnp.split(weight @ jax.nn.gelu(y, approximate=False) + bias, 2))
-        .at[1]
-        .apply(jax.nn.sigmoid),
-        axis=0,
-    )
+
+    def glu(y):
+        value, gate = jnp.split(weight @ jax.nn.gelu(y, approximate=False) + bias, 2)
+        return value * jax.nn.sigmoid(gate)
+
     return RNN(eqx_rnn.Pointwise(glu))(y)
 
 
@@ -185,7 +184,7 @@ def test_numbers_of_the_authors(name, chunk_size, scan):
     is_input = lambda key: key == "x" or key.startswith(("x/", "w/", "in/"))
     arrays = {key: jnp.asarray(a) for key, a in d.items() if is_input(key)}
 
-    @jax.jit
+    @eqx.filter_jit
     @eqx.filter_value_and_grad(has_aux=True)
     def loss(arrays):
         outputs = outputs_of(name, arrays, d, chunk_size, scan)

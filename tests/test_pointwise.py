@@ -62,8 +62,8 @@ def test_every_part_keeps_its_fast_path():
 
 def test_padding_does_not_reach_a_norm_without_epsilon():
     """The norm of a constant row has no derivative."""
-    norm = Pointwise(eqx.nn.LayerNorm(4, eps=0.0, dtype=float))
-    stack = RNN(StackedCell([norm, LRUCell(4, 6, dtype=float, key=jr.key(0)), norm]))
+    norm = lambda: Pointwise(eqx.nn.LayerNorm(4, eps=0.0, dtype=float))
+    stack = RNN(StackedCell([norm(), LRUCell(4, 6, dtype=float, key=jr.key(0)), norm()]))
     lengths = jnp.array([9, 5])
     mask = jnp.arange(9) < lengths[:, None]
     clean = jnp.where(mask[..., None], X, 0)

@@ -21,6 +21,7 @@ def final_cells():
                     and not inspect.isabstract(value)
                     and not getattr(value, "__abstractvars__", ())
                     and not issubclass(value, eqx_rnn.SequentialCell)  # has its own tests
+                    and value is not eqx_rnn.Pointwise  # has its own tests
                     and value is not eqx_rnn._wrappers.MaskedCell  # only `begin` makes it
                 ):
                     yield value

@@ -80,7 +80,7 @@ WRONG = {
         "must come from a verb of `time`",
     ),
     "arithmetic": (lambda h, x, time: (h, x * h), TypeError, "has no value inside"),
-    "jnp": (lambda h, x, time: (h, jnp.tanh(h)), TypeError, "has no value inside"),
+    "jnp": (lambda h, x, time: (h, jnp.tanh(h)), TypeError, "State"),
     "advanced": (
         lambda h, x, time: (h, x + time.linear(h, jnp.ones(3), x)[0]),
         TypeError,
@@ -153,7 +153,7 @@ def test_options_of_a_cell_without_chunks():
     assert rnn(jnp.swapaxes(X, 0, 1)).shape == (2, 7, 4)
     with pytest.raises(ValueError, match="RNN: `chunk_size` must be a number of steps"):
         RNN(lru, chunk_size=0)
-    with pytest.raises(ValueError, match="RNN: `scan` must be"):
+    with pytest.raises(TypeError, match="RNN: `scan` must be one of"):
         RNN(lru, scan="parallel")
 
 

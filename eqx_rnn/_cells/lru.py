@@ -9,7 +9,7 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 from .._base.cells import Linear, LinearCell
 from .._checks.options import check_number, check_range
 from .base import VectorCell, WeightCell, WeightOptions
-from .complex_state import ComplexStateCell, add_skip, project_complex, read_real
+from .complex_state import ComplexStateCell, add_skip, as_complex, project_complex, read_real
 
 Vectors = Float[Array, "*batch {self.input_size}"]
 
@@ -82,7 +82,7 @@ class LRUCell(
         return (self.hidden_size,)
 
     def coefficients(self, inputs: Vectors) -> Linear:
-        eigenvalues = jnp.exp(jax.lax.complex(-jnp.exp(self.nu), jnp.exp(self.theta)))
+        eigenvalues = jnp.exp(as_complex(-jnp.exp(self.nu), jnp.exp(self.theta)))
         scale = jnp.exp(self.gamma)[:, None]
         return Linear(eigenvalues, project_complex(scale * self.weight_b, inputs))
 

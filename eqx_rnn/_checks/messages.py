@@ -145,13 +145,14 @@ def _advise_no_array(value: Any) -> str:
 
 
 def check_distinct(owner: str, names: str, cells: Sequence[Any]) -> None:
-    """Checks that no cell is used twice: an update of a PyTree would turn it into two cells."""
+    """Checks that no weights are used twice: an update of a PyTree would turn them into two cells.
 
-    def identity(cell: Any) -> tuple[int, ...]:
-        arrays = filter(lambda leaf: isinstance(leaf, jax.Array), jax.tree.leaves(cell))
-        return tuple(map(id, arrays)) or (id(cell),)
-
-    if len(set(map(identity, cells))) < len(cells):
+    A cell without weights, such as an activation in a `Pointwise`, may be used twice.
+    """
+    is_array = lambda leaf: isinstance(leaf, jax.Array)
+    weights = [tuple(map(id, filter(is_array, jax.tree.leaves(cell)))) for cell in cells]
+    weights = [ids for ids in weights if ids]
+    if len(set(weights)) < len(weights):
         raise ValueError(
             f"{owner}: {names} must have a cell each, got one cell twice (or in two wrappers). The "
             "first update of its weights would turn it into two independent cells. Build another "

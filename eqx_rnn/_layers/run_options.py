@@ -1,12 +1,11 @@
 """The options of an `RNN` that say how its cell runs."""
 
 import math
-from typing import Any, get_args
+from typing import Any
 
 import jax
 
 from .._base.cells import ChunkCell
-from .._time import Method
 
 
 def check_run(rnn: Any) -> None:
@@ -18,8 +17,6 @@ def check_run(rnn: Any) -> None:
                 f"RNN: `{name}` must be a number of steps, at least 1, got {value}. Leave it "
                 "out, or pass a positive integer."
             )
-    if rnn.scan not in get_args(Method):
-        raise ValueError(f"RNN: `scan` must be one of {list(get_args(Method))}, got {rnn.scan!r}.")
     is_set = {"scan": rnn.scan != "auto", "chunk_size": rnn.chunk_size is not None}
     is_chunk_cell = lambda node: isinstance(node, ChunkCell)
     if any(is_set.values()) and not any(

@@ -21,15 +21,13 @@ def per_step(
     """
     arrays = {name: jnp.asarray(value) for name, value in coefficients.items()}
     dtype = widest(state.dtype, *(a.dtype for a in arrays.values()))
-    rank = len(state.shape)
+    by_step, rank = (num_steps, *state.shape), len(state.shape)
     found = []
     for name, a in arrays.items():
         is_constant = a.ndim <= rank - num_batch_axes
-        wanted = (num_steps, *state.shape)[1 + num_batch_axes :] if is_constant else None
-        wanted = (num_steps, *state.shape) if wanted is None else wanted
-        sizes = zip(reversed(a.shape), reversed(wanted), strict=False)
-        fits = all(size is want or size == want or _is_one(size) for size, want in sizes)
-        if not (fits and (is_constant or (a.ndim == rank + 1 and a.shape[0] == num_steps))):
+        sizes = zip(reversed(a.shape), reversed(by_step), strict=False)
+        fits = all(size == wanted or _is_one(size) for size, wanted in sizes)
+        if not (fits and (is_constant or a.ndim == rank + 1)):
             raise ValueError(
                 f"time.{verb}: `{name}` must be (steps, *batch, *features) or (*features), to fit "
                 f"the state {describe(state)} in {num_steps} steps with {num_batch_axes} batch "
@@ -37,6 +35,8 @@ def per_step(
             )
         if is_constant:
             a = lax.expand_dims(a, range(rank - a.ndim))
+        elif _is_one(a.shape[0]):
+            a = a[0]
         found.append(a.astype(dtype))
     return state.astype(dtype), found
 

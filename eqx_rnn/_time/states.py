@@ -10,7 +10,6 @@ from .._checks.messages import describe
 
 _BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor"]
 _OTHERS = ["neg", "abs", "lt", "le", "gt", "ge", "getitem", "iter", "bool", "float", "array"]
-_OTHERS += ["jax_array"]
 _OPERATORS = [*_BINARY, *(f"r{name}" for name in _BINARY), *_OTHERS]
 
 
