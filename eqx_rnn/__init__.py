@@ -53,6 +53,7 @@ from ._cells import SLSTMMemory as SLSTMMemory
 from ._cells import SRU2Cell as SRU2Cell
 from ._cells import SRUCell as SRUCell
 from ._cells import UGRNNCell as UGRNNCell
+from ._cells import positive as positive
 from ._functions.function import as_function as as_function
 from ._functions.project import project as project
 from ._layers.bidirectional import Bidirectional as Bidirectional

@@ -27,7 +27,7 @@ def run(
     first = [leaf[(0,) * len(batch)] for leaf in fresh]
     _, one_output = case.oracle(weights(cell), first, np.zeros(case.features))
     outputs = np.zeros((*batch, num_steps, *one_output.shape))
-    final = [leaf.astype(np.float64) for leaf in start]
+    final = [leaf.astype(np.result_type(leaf, np.float64)) for leaf in start]
     for b in np.ndindex(*batch):
         if seq_lengths is not None:
             valid = np.arange(num_steps) < np.asarray(seq_lengths)[b]

@@ -14,7 +14,7 @@ from helpers import EXACT
 from jaxtyping import Array
 
 import eqx_rnn
-from eqx_rnn._cells.base import CellOptions, HiddenCell, VectorCell
+from eqx_rnn._cells.base import CellOptions, HiddenCell, NonlinearCell, VectorCell
 from eqx_rnn._kernels.products import affine
 
 KEY = jax.random.key(0)
@@ -137,7 +137,7 @@ def test_modules_come_after_the_arrays(case):
     assert paths[: -len(slots)] == [f".{name}" for name in names]
 
 
-class Toy(HiddenCell, VectorCell, eqx_rnn.FactoredCell, activation=jnp.sin):
+class Toy(HiddenCell, NonlinearCell, VectorCell, eqx_rnn.FactoredCell, activation=jnp.sin):
     """h' = sin(W x + b + scale h)."""
 
     weight_ih: Array
@@ -168,7 +168,7 @@ class Toy(HiddenCell, VectorCell, eqx_rnn.FactoredCell, activation=jnp.sin):
 
 def test_a_new_cell():
     cell = Toy(3, 4, bias_init=jax.nn.initializers.ones, dtype=float, key=KEY)
-    assert list(inspect.signature(Toy).parameters)[2:5] == ["scale", "activation", "use_bias"]
+    assert list(inspect.signature(Toy).parameters)[2:4] == ["scale", "activation"]
     xs = np.random.default_rng(0).standard_normal((2, 5, 3))
     h, weight = np.zeros((2, 4)), np.asarray(cell.weight_ih)
     ys = eqx_rnn.RNN(cell)(jnp.asarray(xs))

@@ -14,6 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from plain_cell import PlainCell
 
 import eqx_rnn
+from eqx_rnn._base.cells import is_chunked
 from eqx_rnn._scan import Steps
 from eqx_rnn._scan.factored.plan import plan
 from eqx_rnn._scan.steps import Options
@@ -27,6 +28,9 @@ SAMPLE = jax.ShapeDtypeStruct((2, 3), float)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_cell(case):
     text = eqx_rnn.RNN(case.cell()).explain(case.inputs(2))
+    if is_chunked(case.cell()):
+        assert "runs in chunks of steps, sequential on a CPU" in text
+        return
     assert text.endswith(ENGINE) == (not case.name.endswith("-plain"))
     if not text.endswith(ENGINE):
         assert "plain scan, because it is not a `FactoredCell`" in text

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CELLS, INNER
+from cases import CASES, INNER
 from helpers import EXACT, assert_close
 from jax import export
 
@@ -16,7 +16,7 @@ import eqx_rnn
 
 KEY = jax.random.key(0)
 LSTM = next(case for case in INNER if case.name == "lstm")
-BY_NAME = {case.name: case for case in CELLS}
+BY_NAME = {case.name: case for case in CASES}
 
 
 def named_tuples(tree):
@@ -29,7 +29,7 @@ def named_tuples(tree):
 
 def carries():
     """One carry of each cell in the table of cases, and one with the masks of dropout."""
-    yield from (case.carry(case.cell(), 2) for case in CELLS)
+    yield from (case.carry(case.cell(), 2) for case in CASES)
     dropout = eqx_rnn.RecurrentDropout(LSTM.cell(), 0.2, 0.3)
     yield dropout.initialize_carry(KEY, LSTM.inputs(2))
 

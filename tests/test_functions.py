@@ -102,7 +102,7 @@ def test_pickles_survive_a_move_of_files(case):
     carry = cell.initialize_carry(KEY, sample)
     words = [word for _, word, _ in pickletools.genops(pickle.dumps((cell, carry)))]
     ours = {word for word in words if isinstance(word, str) and word.startswith("eqx_rnn")}
-    assert ours <= {"eqx_rnn"}
+    assert not any("._" in word for word in ours)
     assert not any("jax._src.nn" in word for word in words if isinstance(word, str))
 
 

@@ -182,7 +182,7 @@ def test_numbers_of_the_authors(name, chunk_size, scan):
     d = load(name)
     assert "source" in json.loads(str(d["meta"]))
     is_input = lambda key: key == "x" or key.startswith(("x/", "w/", "in/"))
-    arrays = {key: jnp.asarray(a) for key, a in d.items() if is_input(key)}
+    arrays = {key: jnp.asarray(a, FLOAT) for key, a in d.items() if is_input(key)}
 
     @eqx.filter_jit
     @eqx.filter_value_and_grad(has_aux=True)
@@ -199,6 +199,8 @@ def test_numbers_of_the_authors(name, chunk_size, scan):
         name_of = key.removeprefix("grad/")
         if key != name_of and name_of != "loss":
             scale = np.max(np.abs(d[key]))
+            if d[key].dtype == np.float32:  # one gradient, which the authors' code rounds
+                scale *= 1e4
             np.testing.assert_allclose(gradients[name_of], d[key], rtol=0, atol=1e-10 * scale)
 
 

@@ -64,7 +64,7 @@ def value_and_gradients(run, *arguments):
     def loss(arguments):
         results = run(*arguments)
         floats = [leaf for leaf in jax.tree.leaves(results) if eqx.is_inexact_array(leaf)]
-        return sum(jnp.sum(jnp.sin(leaf)) for leaf in floats), results
+        return sum(jnp.sum(jnp.sin(leaf)).real for leaf in floats), results
 
     return eqx.filter_jit(eqx.filter_value_and_grad(loss, has_aux=True))(arguments)
 

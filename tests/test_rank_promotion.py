@@ -32,7 +32,7 @@ def trace(cell, inputs, key=None):
         carry = model.initialize_carry(key, x)
         carry, outputs = model(carry, inputs, key=key)
         floats = filter(eqx.is_inexact_array, jax.tree.leaves((carry, outputs)))
-        return sum(jnp.sum(leaf) for leaf in floats)
+        return sum(jnp.sum(leaf).real for leaf in floats)
 
     arrays, rest = eqx.partition((cell, inputs), eqx.is_inexact_array)
     eqx.filter_eval_shape(eqx.filter_value_and_grad(loss), arrays, rest, inputs)

@@ -100,7 +100,7 @@ WRONG = {
     "new shape": (
         lambda h, x, time: time.scan(h, lambda h, x: h[..., :2], x),
         ValueError,
-        "`step` must return new states like the old ones",
+        "`step` must return new states of the structure and shapes",
     ),
 }
 
@@ -214,3 +214,125 @@ def test_the_method_is_chosen_for_the_platform():
         exported = jax.export.export(jax.jit(lambda x: rnn(x)), platforms=[platform])(x)
         loops[platform] = exported.mlir_module().count("stablehlo.while")
     assert loops == {"cpu": 1, "cuda": 0}
+
+
+class Cumulative(eqx_rnn.ChunkCell):
+    """The square root of the state before the step, which is positive at every step."""
+
+    weight: jax.Array
+    num_feature_dims = 1
+
+    def initialize_carry(self, key, sample_input):
+        return jnp.full(sample_input.shape, 0.1)
+
+    def chunk(self, carry, inputs, time):
+        u = self.weight * inputs
+        new, h = self.advance(carry, u, time)
+        return new, jnp.sqrt(h - u) + jnp.sqrt(time.before(new) - 0.05)
+
+    def advance(self, carry, u, time):
+        return time.linear(carry, 1.0, u)
+
+
+class CumulativeScan(Cumulative):
+    def advance(self, carry, u, time):
+        return time.scan(carry, lambda h, u: h + u, u)
+
+
+@pytest.mark.parametrize("cell_type", [Cumulative, CumulativeScan])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_state_and_inputs_of_a_skipped_step_fit_together(cell_type, reverse):
+    x = 0.5 + jnp.abs(X)
+    mask = jnp.ones((7, 2), bool).at[jnp.array([0, 3, 6]), :].set(False).at[:, 1].set(False)
+    loss = lambda cell, x: jnp.sum(RNN(cell, time_major=True, reverse=reverse)(x, mask=mask))
+    cell = cell_type(jnp.ones(3))
+    wanted = eqx.filter_grad(loss)(cell, jnp.where(mask[..., None], x, 1.0)).weight
+    got = eqx.filter_grad(loss)(cell, jnp.where(mask[..., None], x, jnp.nan)).weight
+    assert np.all(np.isfinite(got))
+    np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
+def test_python_numbers_do_not_widen():
+    class Leaky(eqx_rnn.LinearCell):
+        num_feature_dims = 1
+
+        def coefficients(self, inputs):
+            return eqx_rnn.Linear(0.9, inputs)
+
+    for dtype in (jnp.bfloat16, jnp.float32):
+        carry, y = RNN(Leaky(), time_major=True)(X.astype(dtype), return_carry=True)
+        assert carry.dtype == y.dtype == dtype
+
+
+def test_a_complex_state_keeps_its_dtype():
+    """So the length of the chunks does not change the numbers."""
+
+    class Rotation(eqx_rnn.ChunkCell):
+        num_feature_dims = 1
+
+        def initialize_carry(self, key, sample_input):
+            return jnp.zeros(sample_input.shape, jnp.complex64)
+
+        def chunk(self, carry, inputs, time):
+            return time.linear(carry, jnp.exp(0.3j), inputs)
+
+    one, all_steps = (RNN(Rotation(), time_major=True, chunk_size=n)(X) for n in (1, 7))
+    np.testing.assert_allclose(one, all_steps, rtol=1e-6)
+    assert one.dtype == jnp.complex64
+
+
+MISTAKES = {
+    "advanced twice": (
+        lambda h, x, time: time.linear(time.linear(h, 1.0, x)[0], 1.0, x),
+        "has advanced already",
+    ),
+    "array as a state": (lambda h, x, time: time.linear(x, 1.0, x), "must be a part of the carry"),
+    "swapped": (lambda h, x, time: time.window(x, h), "must be a part of the carry"),
+    "before a state": (lambda h, x, time: time.before(h), "must be a part of the new carry"),
+    "tuple": (lambda h, x, time: time.linear((h,), 1.0, x), "must be a part of the carry"),
+    "fewer parts": (lambda h, x, time: time.scan((h,), lambda h, x: (), x), "must return new"),
+    "wrong length": (lambda h, x, time: time.scan(h, lambda h, x: h, x[1:]), "steps in front"),
+    "no array": (lambda h, x, time: time.linear(h, None, x), "`a` must be an array, got None"),
+    "count": (lambda h, x, time: time.count(h), "must be integers without feature axes"),
+    "equal": (lambda h, x, time: (h, x * (h == 0)), "has no value inside"),
+    "method": (lambda h, x, time: (h, h.sum(-1)), "has no value inside"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_of_users(name):
+    function, text = MISTAKES[name]
+    with pytest.raises((TypeError, ValueError, AttributeError), match=text):
+        run(function)
+
+
+def test_coefficients_that_do_not_fit_each_other():
+    class Wrong(Fading):
+        def coefficients(self, inputs):
+            return eqx_rnn.Linear(jnp.ones(2), inputs)
+
+    with pytest.raises(ValueError, match="Wrong: `coefficients` must return arrays that broadcast"):
+        Wrong(jnp.ones((4, 3))).initialize_carry(None, X[0])
+
+
+def test_no_row_has_a_valid_step():
+    """The inputs of skipped steps then are distinct numbers, and a norm has a derivative."""
+
+    def norm(w, v):
+        return w * v / jnp.sqrt(jnp.sum((v - jnp.mean(v)) ** 2))
+
+    def loss(w):
+        cell = eqx_rnn.Pointwise(eqx.Partial(norm, w))
+        return jnp.sum(RNN(cell, time_major=True)(X, seq_lengths=jnp.zeros(2, int)))
+
+    assert not np.any(jax.grad(loss)(jnp.ones(3)))
+
+
+def test_second_derivatives_of_a_bounded_square_root():
+    from eqx_rnn._cells.griffin import bounded_sqrt
+
+    square = lambda x: bounded_sqrt(x) ** 2
+    second = jax.vmap(jax.grad(jax.grad(square)))(jnp.array([0.0, 1e-12, 0.5]))
+    assert np.all(np.isfinite(second))
+    assert np.all(np.abs(second) <= 2.1e6)
+    assert RNN(eqx_rnn.RGLRUCell(4, key=jax.random.key(0)))(jnp.zeros((0, 5, 4))).shape == (0, 5, 4)

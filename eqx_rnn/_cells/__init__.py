@@ -1,3 +1,4 @@
+from .activations import positive as positive
 from .antisymmetric_rnn import AntisymmetricRNNCell as AntisymmetricRNNCell
 from .carry import LSTMCarry as LSTMCarry
 from .conv_gru import ConvGRUCell as ConvGRUCell

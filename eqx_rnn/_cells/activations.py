@@ -21,9 +21,8 @@ def activate(
 
 
 def positive(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
-    """`x + 1/2` for `x >= 0`, and `sigmoid(x)` below: positive, and continuous."""
+    """`x + 1/2` for `x >= 0`, and `sigmoid(x)` below: positive and continuous.
+
+    The activation of the candidate in `MinGRUCell` and `MinLSTMCell`.
+    """
     return jnp.where(x >= 0, x + 0.5, jax.nn.sigmoid(x))
-
-
-def identity(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
-    return x

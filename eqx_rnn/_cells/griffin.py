@@ -101,7 +101,7 @@ class RGLRUCell(MemoryCell, BiasedCell, VectorCell, ChunkCell):
         return RGLRUCarry(hidden, counted), h
 
     def _project(self, weight: Array, inputs: Array, bias: Array | None) -> Array:
-        heads = inputs.reshape(*inputs.shape[:-1], self.num_heads, -1)
+        heads = inputs.reshape(*inputs.shape[:-1], self.num_heads, weight.shape[-1])
         return add_bias(jnp.einsum("...hi,hij->...hj", heads, weight).reshape(inputs.shape), bias)
 
 
@@ -203,4 +203,4 @@ def bounded_sqrt(x: Array) -> Array:
 @bounded_sqrt.defjvp
 def _bounded_sqrt_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
-    return jnp.sqrt(x), dx / jnp.sqrt(jnp.maximum(4 * x, 1e-6))
+    return bounded_sqrt(x), dx / jnp.sqrt(jnp.maximum(4 * x, 1e-6))

@@ -25,8 +25,9 @@ class HGRNCell(HiddenCell, ActivatedCell, VectorCell, LinearCell, activation=sil
 
     **Source:** Z. Qin, S. Yang, Y. Zhong, "Hierarchically gated recurrent neural network for
     sequence modeling", NeurIPS, arXiv:2311.04823 (2023). Departures: the state is real (the paper's
-    has a constant phase), as in flash-linear-attention; the bound is a number, which the paper
-    learns; the output gate and the norm are not part of the cell.
+    has a constant phase), as in flash-linear-attention, where the rows i and f are `i_proj.weight`
+    and `f_proj.weight`, without biases; the bound is a number, which the paper learns; the output
+    gate and the norm are not part of the cell.
     """
 
     weight_ih: Float[Array, "2*{self.hidden_size} {self.input_size}"]

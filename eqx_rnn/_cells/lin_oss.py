@@ -1,9 +1,8 @@
-import math
 from typing import Any, Literal, NamedTuple, Unpack
 
 import equinox as eqx
 from jax.nn import relu, sigmoid
-from jax.nn.initializers import normal, uniform
+from jax.nn.initializers import normal, uniform, variance_scaling
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import ChunkCell
@@ -22,7 +21,12 @@ class LinOSSCarry(NamedTuple):
     velocity: Any
 
 
-class LinOSSCell(WeightCell, VectorCell, ChunkCell):
+class LinOSSCell(
+    WeightCell,
+    VectorCell,
+    ChunkCell,
+    weight_init=variance_scaling(1 / 3, "fan_in", "uniform"),
+):
     """Linear oscillatory state-space model: forced, undamped harmonic oscillators.
 
         dt = sigmoid(log_dt),  A = relu(stiffness)         one per oscillator
@@ -39,9 +43,10 @@ class LinOSSCell(WeightCell, VectorCell, ChunkCell):
     both `(*batch, hidden_size)`.
 
     **Source:** T. K. Rusch, D. Rus, "Oscillatory state-space models", ICLR, arXiv:2410.03943
-    (2025), its equations 1 to 6. Departure: B and C are real, as in the paper; the authors' code
-    has complex ones. The transition of an oscillator is a matrix of 2 x 2, so the cell runs step by
-    step inside a chunk.
+    (2025). Departure: B and C are real, as in the paper; the authors' code has complex ones. There,
+    `stiffness`, `log_dt`, `weight_b`, `weight_c` and `skip` are `A_diag`, `steps`, `B`, `C` and
+    `D`. The initial weights are the same. The transition of an oscillator is a 2 x 2 matrix, so the
+    cell runs step by step inside a chunk.
     """
 
     stiffness: Float[Array, "{self.hidden_size}"]
@@ -60,7 +65,7 @@ class LinOSSCell(WeightCell, VectorCell, ChunkCell):
         **options: Unpack[WeightOptions],
     ):
         """**Arguments:** those of every cell, where `hidden_size` is the number of oscillators and
-        `weight_init` draws B, and
+        `weight_init` draws B and C, and
 
         - `scheme`: `"im"` (implicit) forgets; `"imex"` (implicit-explicit) conserves energy.
         """
@@ -69,8 +74,7 @@ class LinOSSCell(WeightCell, VectorCell, ChunkCell):
         self.stiffness = draw.array(a, uniform(1.0), (hidden_size,))
         self.log_dt = draw.array(t, uniform(1.0), (hidden_size,))
         self.weight_b = draw.weight(b, 1)
-        scale = normal(1 / math.sqrt(hidden_size))
-        self.weight_c = draw.array(c, scale, (input_size, hidden_size))
+        self.weight_c = draw.weight(c, 1, input_size, hidden_size)
         self.skip = draw.array(d, normal(1.0), (input_size,))
         self.scheme = scheme
 

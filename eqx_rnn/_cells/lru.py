@@ -83,7 +83,7 @@ class LRUCell(
 
     def coefficients(self, inputs: Vectors) -> Linear:
         eigenvalues = jnp.exp(as_complex(-jnp.exp(self.nu), jnp.exp(self.theta)))
-        scale = jnp.exp(self.gamma)[:, None]
+        scale = jnp.exp(self.gamma)[None, :, None]
         return Linear(eigenvalues, project_complex(scale * self.weight_b, inputs))
 
     def readout(self, hidden: Complex[Array, "*batch {self.hidden_size}"], inputs: Vectors):
@@ -94,7 +94,8 @@ def ring(least: float, most: float):
     """Draws `log(-log r)` with `r^2` uniform in `[least^2, most^2]`."""
 
     def init(key: PRNGKeyArray, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-        square = jax.random.uniform(key, shape, dtype, least**2, most**2)
+        least_square = max(least**2, float(jnp.finfo(dtype).tiny))
+        square = jax.random.uniform(key, shape, dtype, least_square, most**2)
         return jnp.log(-0.5 * jnp.log(square))
 
     return init

@@ -6,6 +6,7 @@ from jax.nn.initializers import normal
 from jaxtyping import Array, Complex, Float
 
 from .._base.cells import Linear, LinearCell
+from .._dtypes import widest
 from .._kernels.products import along
 from .base import CoreOptions, VectorCell
 from .complex_state import ComplexStateCell, add_skip, as_complex
@@ -76,8 +77,8 @@ class S4DCell(ComplexStateCell, VectorCell, LinearCell):
         a = as_complex(-jnp.exp(self.log_a), self.frequency)
         step = a * jnp.exp(self.log_dt)[:, None]
         decay = jnp.exp(step)
-        x = inputs[..., None].astype(decay.dtype)
-        return Linear(decay, along(jnp.expm1(step) / a, x) * x)
+        x = inputs[..., None].astype(widest(inputs.dtype, decay.dtype))
+        return Linear(decay, along(jnp.expm1(step) / a, x).astype(x.dtype) * x)
 
     def readout(
         self, hidden: Complex[Array, "*batch {self.input_size} {self.hidden_size}"], inputs: Vectors

@@ -68,7 +68,8 @@ class S5Cell(ComplexStateCell, WeightCell, VectorCell, LinearCell):
         **options: Unpack[WeightOptions],
     ):
         """**Arguments:** those of every cell, where `hidden_size` is the number of complex states
-        in the carry, and
+        in the carry, and `weight_init` draws B before the change to the basis of the eigenvectors,
+        in the shape `(states, input_size)` as in the authors' code, and
 
         - `num_blocks`: the initial Lambda is that of `num_blocks` equal HiPPO matrices. It divides
             `hidden_size`.
@@ -90,7 +91,7 @@ class S5Cell(ComplexStateCell, WeightCell, VectorCell, LinearCell):
         eigenvalues, (real, imag) = _blocks(hidden_size, full_size, num_blocks)
         self.eigenvalues = jnp.asarray(eigenvalues, draw.dtype)
         self.log_dt = draw.array(t, log_time_steps(min_dt, max_dt), (hidden_size,))
-        weight_b = draw.weight(b, 1, full_size)
+        weight_b = draw.array(b, draw.options["weight_init"], (full_size, input_size))
         self.weight_b = jnp.stack([real.T @ weight_b, -imag.T @ weight_b]).astype(draw.dtype)
         scale = normal(1 / math.sqrt(full_size))
         re, im = draw.array(c, scale, (2, input_size, full_size))

@@ -2,7 +2,7 @@ from typing import Any, NamedTuple, Unpack
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax.nn import sigmoid
+from jax.nn import identity, sigmoid
 from jax.nn.initializers import lecun_uniform, normal
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -10,7 +10,6 @@ from .._base.cells import ChunkCell, FactoredCell
 from .._checks.functions import check_activated
 from .._kernels.products import add_bias, along, project
 from .._time import Advanced, State, Time
-from .activations import identity
 from .base import (
     ActivatedCell,
     ActivatedOptions,

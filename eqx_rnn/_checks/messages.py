@@ -17,6 +17,8 @@ from .errors import fault
 
 def describe(value: Any) -> str:
     """`float32[2,5]` for an array or a struct; the type and the start of its `repr` otherwise."""
+    if getattr(value, "describes_itself", False):
+        return repr(value)
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
     if value is None:

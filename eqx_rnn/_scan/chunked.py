@@ -15,8 +15,9 @@ from .._base.cells import RNNCellBase, run_chunk
 from .._base.contract import check_batch, check_new_carry, dtypes_of, keep_dtypes, widen
 from .._select import select
 from .._time import Method, State, Time
-from .chunks import best_recomputed_size, join, pieces
+from .chunks import Piece, best_recomputed_size, join, pieces
 from .plain import WiderError
+from .skipped import Substitute
 from .steps import Options, Steps
 
 
@@ -25,6 +26,11 @@ class Chunks(NamedTuple):
 
     size: int
     method: Method
+
+    def pieces(self, num_steps: Any, reverse: bool) -> list[Piece]:
+        if self.size == 1:  # of a time axis that may be symbolic
+            return [Piece(0, num_steps, 1)]
+        return pieces(num_steps, self.size, reverse)
 
 
 def plan(carry: PyTree[Array], inputs: Array, steps: Steps, options: Options) -> Chunks:
@@ -47,14 +53,17 @@ def scan(
     initial: PyTree[Array] | None,
     steps: Steps,
     options: Options,
+    *,
+    substitute: Substitute | None,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
     """`(final carry, (carries or None, outputs))`. Time is the first axis of all arrays.
 
-    `initial` is the carry after a reset. The inputs of skipped steps are those of valid steps.
+    `initial` is the carry after a reset. Skipped steps are computed from `substitute`, whose inputs
+    they have.
     """
     while True:
         try:
-            return _scan(chunks, cell, carry, inputs, initial, steps, options)
+            return _scan(chunks, cell, carry, inputs, initial, steps, options, substitute)
         except WiderError as wider:
             carry = keep_dtypes(wider.args[0], carry)
 
@@ -67,10 +76,12 @@ def _scan(
     initial: PyTree[Array] | None,
     steps: Steps,
     options: Options,
+    substitute: Substitute | None,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
     owner, reverse, dtypes = type(cell).__name__, options.reverse, dtypes_of(carry)
     batch = inputs.shape[1 : inputs.ndim - cell.num_feature_dims]
     initial = None if initial is None else keep_dtypes(dtypes, initial)
+    safe = None if substitute is None else keep_dtypes(dtypes, substitute.carry)
     if steps.resets is not None and steps.valid is not None:
         steps = steps._replace(resets=steps.resets & steps.valid)
     in_order = lambda tree: jax.tree.map(lambda a: a[::-1], tree) if reverse else tree
@@ -80,7 +91,8 @@ def _scan(
         if cuts is not None:
             carry = select(cuts[0], lax.stop_gradient(carry), carry)
         time = Time(x.shape[0], batch, valid, resets, keys, chunks.method)
-        states = jax.tree.map(State, carry, carry if initial is None else initial)
+        others = (carry if other is None else other for other in (initial, safe))
+        states = jax.tree.map(State, carry, *others)
         new, outputs = run_chunk(cell, states, x, time)
         new_carry = jax.tree.map(lambda a: a.now, new)
         check_batch(owner, "the carry", new_carry, batch)
@@ -96,8 +108,8 @@ def _scan(
 
     def run(carry: PyTree[Array], xs: Any):
         results = []
-        for piece in pieces(xs[0].shape[0], chunks.size, reverse):
-            if piece.number == 1:
+        for piece in chunks.pieces(xs[0].shape[0], reverse):
+            if isinstance(piece.number, int) and piece.number == 1:
                 carry, result = run_one(carry, piece.chunk(xs, 0))
             else:
                 body = jax.checkpoint(run_one, prevent_cse=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 from .._base.cells import AbstractWrapper, RNNCellBase
 from .chunked import Chunks
+from .steps import Options
 
 _METHODS = {
     "auto": "sequential on a CPU and associative elsewhere",
@@ -41,14 +42,15 @@ def current_report() -> Iterator[list[str] | None]:
         _REPORT.reset(token)
 
 
-def describe_run(cell: RNNCellBase, chosen: Any) -> str:
+def describe_run(cell: RNNCellBase, chosen: Any, options: Options) -> str:
     """The line about a cell, from its plan or from the reason why the plain scan runs it."""
     name = _describe(cell)
     if isinstance(chosen, str):
         return f"{name} runs by the plain scan, because {chosen}."
     if isinstance(chosen, Chunks):
-        steps = f"{chosen.size} step{'s' * (chosen.size != 1)}"
-        return f"{name} runs in chunks of {steps}, {_METHODS[chosen.method]}."
+        size = "" if options.chunk_size is None else f"{options.chunk_size} "
+        steps = "step" if options.chunk_size == 1 else "steps"
+        return f"{name} runs in chunks of {size}{steps}, {_METHODS[chosen.method]}."
     return f"{name} runs on the factored engine."
 
 

@@ -34,8 +34,8 @@ def scan(
     checkpoint: int | None,
     truncate: int | None,
     all_carries: bool,
-    method: Method,
-    chunk_size: int | None,
+    method: Method = "auto",
+    chunk_size: int | None = None,
 ) -> tuple[PyTree[Array], tuple[PyTree[Array] | None, PyTree[Array]]]:
     """`(final carry, (carries or None, outputs))`, with steps in the order of the inputs.
 
@@ -58,7 +58,7 @@ def scan(
         if report is not None:
             cell, carry, inputs, _, steps = align(*arrays)
             chosen = choose(reason, cell, carry, inputs, steps, options)
-            report.append(describe_run(cell, chosen))
+            report.append(describe_run(cell, chosen, options))
     return results
 
 
@@ -112,7 +112,7 @@ def _run_pieces(
         if isinstance(chosen, str):
             return plain.scan(*arguments, options, substitute=substitute)
         if isinstance(chosen, chunked.Chunks):
-            return chunked.scan(chosen, *arguments, options)
+            return chunked.scan(chosen, *arguments, options, substitute=substitute)
         from .factored import engine as factored
 
         return factored.run(chosen, *arguments, substitute=substitute)

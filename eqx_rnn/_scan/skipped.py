@@ -42,13 +42,15 @@ def find_substitute(
 
     The carry before this step is known before the loop starts, because all earlier steps hold the
     first carry. A row without a valid step gets the carry and inputs of another row. If no row has
-    a valid step, carry and inputs are zeros.
+    a valid step, the carry is zero and the inputs are distinct numbers, because a norm of equal
+    numbers may have no derivative.
     """
     at_first, has_valid_step = first_valid_step(valid, reverse)
     if resets is not None:
         carry = select(at_first(resets), initial, carry)
     pair = lax.stop_gradient(Substitute(carry, at_first(inputs)))
-    return jax.tree.map(lambda a: _fill_rows(a, has_valid_step), pair)
+    carry, inputs = jax.tree.map(lambda a: _fill_rows(a, has_valid_step), pair)
+    return Substitute(carry, jnp.where(jnp.any(has_valid_step), inputs, _distinct(inputs)))
 
 
 def first_valid_step(
@@ -79,6 +81,14 @@ def fill_skipped(valid: Bool[Array, "time *batch"], inputs: Array) -> Array:
     if inputs.shape[0] == 0:
         return inputs
     return find_substitute(valid, None, False, None, inputs, None).fill(valid, inputs)
+
+
+def _distinct(like: Array) -> Array:
+    """Numbers in the shape and dtype of an array. Floating ones differ from feature to feature."""
+    if not jnp.issubdtype(like.dtype, jnp.inexact) or like.ndim == 0:
+        return jnp.zeros_like(like)
+    last = lax.broadcasted_iota(jnp.float32, like.shape, like.ndim - 1)
+    return (1 / (1 + last)).astype(like.dtype)
 
 
 def _fill_rows(a: Array, has_valid_step: Bool[Array, "*batch"]) -> Array:

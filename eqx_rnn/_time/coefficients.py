@@ -14,16 +14,20 @@ from .states import State
 def per_step(
     verb: str, state: State, num_steps: Any, num_batch_axes: int, **coefficients: Any
 ) -> tuple[State, list[Array]]:
-    """The state and its coefficients in one dtype.
+    """The state and its coefficients in one dtype. A complex state keeps its dtype.
 
     A coefficient that is the same at all steps gets the rank of the state. All others have one more
     axis in front, the steps.
     """
-    arrays = {name: jnp.asarray(value) for name, value in coefficients.items()}
-    dtype = widest(state.dtype, *(a.dtype for a in arrays.values()))
+    for name, value in coefficients.items():
+        if value is None or getattr(value, "describes_itself", False):
+            raise TypeError(f"time.{verb}: `{name}` must be an array, got {describe(value)}.")
+    is_complex = jnp.issubdtype(state.dtype, jnp.complexfloating)
+    dtype = state.dtype if is_complex else widest(state.dtype, *coefficients.values())
     by_step, rank = (num_steps, *state.shape), len(state.shape)
     found = []
-    for name, a in arrays.items():
+    for name, value in coefficients.items():
+        a = jnp.asarray(value)
         is_constant = a.ndim <= rank - num_batch_axes
         sizes = zip(reversed(a.shape), reversed(by_step), strict=False)
         fits = all(size == wanted or _is_one(size) for size, wanted in sizes)
@@ -41,10 +45,10 @@ def per_step(
     return state.astype(dtype), found
 
 
-def _is_one(size: Any) -> bool:
-    return isinstance(size, int) and size == 1
-
-
-def spread(a: Array, num_steps: Any, state: State) -> Array:
+def spread(a: Any, num_steps: Any, state: State) -> Array:
     """A coefficient with the axes of the state, at every step."""
     return jnp.broadcast_to(a, (num_steps, *state.shape))
+
+
+def _is_one(size: Any) -> bool:
+    return isinstance(size, int) and size == 1

@@ -2,44 +2,69 @@
 
 In all of them, a skipped step holds the state, and a reset selects the first state. `a = 0` is no
 substitute for a reset, because it lets a NaN through. A step with a reset is never skipped.
+
+The values that a cell gets for a skipped step are computed from the safe state: the one before the
+valid step whose inputs the skipped step has. So state and inputs fit together, and a function of
+both has a finite derivative.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
+from .._kernels.sizes import is_known
 from .._select import select
 
 Steps = Bool[Array, "steps *batch"] | None
 Pair = tuple[Array, Array]
 
 
+class Run(NamedTuple):
+    """A recurrence that has run over a chunk.
+
+    - `last`: the states after the last step.
+    - `held`: the states after every step. A skipped step holds them.
+    - `values`: the same for valid steps; for skipped steps the values after the safe state.
+    """
+
+    last: PyTree[Array]
+    held: PyTree[Array]
+    values: PyTree[Array]
+
+
 def in_sequence(
     step: Callable[[Any, Any], Any],
     now: PyTree[Array],
     first: PyTree[Array],
+    safe: PyTree[Array],
     xs: PyTree[Array],
     valid: Steps,
     resets: Steps,
     num_steps: Any,
-) -> tuple[PyTree[Array], PyTree[Array]]:
-    """`h = step(h, x)`: the state after the last step, and the states after all steps."""
+) -> Run:
+    """`h = step(h, x)`, one step after another."""
 
     def body(h: Any, xs: Any):
         x, valid, reset = xs
         start = h if reset is None else select(reset, first, h)
-        new = select(valid, step(start, x), h)
-        return new, new
+        new = step(select(valid, start, safe), x)
+        held = select(valid, new, h)
+        return held, (None if valid is None else held, new)
 
     xs = xs, valid, resets
-    if isinstance(num_steps, int) and num_steps == 1:  # one step of a cell, without a loop
-        last, _ = body(now, jax.tree.map(lambda a: a[0], xs))
-        return last, jax.tree.map(lambda a: a[None], last)
-    return lax.scan(body, now, xs, length=num_steps)
+    if is_known(num_steps) and num_steps == 1:  # one step of a cell, without a loop
+        last, results = body(now, jax.tree.map(lambda a: a[0], xs))
+        held, values = jax.tree.map(lambda a: a[None], results)
+        return Run(last, values if held is None else held, values)
+    if not jax.tree.leaves(xs):
+        xs = jnp.arange(num_steps), None, None
+        ignore, step = step, lambda h, _: ignore(h, None)
+    last, (held, values) = lax.scan(body, now, xs)
+    return Run(last, values if held is None else held, values)
 
 
 def in_parallel(
@@ -48,11 +73,12 @@ def in_parallel(
     identity: tuple[float, float],
     now: Array,
     first: Array,
+    safe: Array,
     pair: Pair,
     valid: Steps,
     resets: Steps,
-) -> Pair:
-    """`h = apply(a, b, h)` by an associative scan: the last state, and the states of all steps.
+) -> Run:
+    """`h = apply(a, b, h)` by an associative scan.
 
     **Arguments:**
 
@@ -61,6 +87,7 @@ def in_parallel(
     - `pair`: `(a, b)` of all steps. `b` has the axes of the state; those of `a` may have size 1.
     """
     a, b = pair
+    from_safe = None if valid is None else apply(a, b, safe[None])
     if resets is not None:  # the flag says that `b` is the state itself, whatever came before
         b = select(resets, apply(a, b, first[None]), b)
     if valid is not None:
@@ -76,9 +103,9 @@ def in_parallel(
         return flag | later_flag, a, select(later_flag, later_own[1], b)
 
     flags, a, b = lax.associative_scan(combine, (resets, a, b))
-    h = apply(a, b, now[None])
-    h = h if flags is None else select(flags, b, h)
-    return h[-1], h
+    held = apply(a, b, now[None])
+    held = held if flags is None else select(flags, b, held)
+    return Run(held[-1], held, select(valid, held, from_safe))
 
 
 def step_linear(a: Array, b: Array, h: Array) -> Array:

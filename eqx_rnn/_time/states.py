@@ -9,20 +9,29 @@ from jaxtyping import Array
 from .._checks.messages import describe
 
 _BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor"]
-_OTHERS = ["neg", "abs", "lt", "le", "gt", "ge", "getitem", "iter", "bool", "float", "array"]
-_OPERATORS = [*_BINARY, *(f"r{name}" for name in _BINARY), *_OTHERS]
+_OTHERS = ["neg", "abs", "lt", "le", "gt", "ge", "eq", "ne", "getitem", "iter", "bool", "float"]
+_OPERATORS = [*_BINARY, *(f"r{name}" for name in _BINARY), *_OTHERS, "array"]
 
 
 class _Opaque:
     """A value that a cell passes on, and cannot compute with."""
 
+    describes_itself = True
+
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         for name in _OPERATORS:
             setattr(cls, f"__{name}__", cls._refuse)
+        cls.__hash__ = object.__hash__
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError(
+        raise TypeError(self._advice())
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(name if name.startswith("_") else self._advice())
+
+    def _advice(self) -> str:
+        return (
             f"A part of a carry, {self!r}, has no value inside `ChunkCell.chunk`, because it "
             "differs from step to step. Advance it by a verb of `time`, for example `new, h = "
             "time.linear(state, a, b)`, and compute with `h`, the values after every step, or with "
@@ -38,9 +47,10 @@ class State(_Opaque):
     cannot be read.
     """
 
-    def __init__(self, now: Array, first: Array, kept: Any = None, origin: Any = None):
+    def __init__(self, now: Array, first: Array, safe: Array, kept: Any = None, origin: Any = None):
         self.now = now  # the value before the chunk
         self.first = first  # the value that a reset puts in place
+        self.safe = safe  # the value before a valid step, from which skipped steps are computed
         self.kept = kept  # see `keep`
         self.origin = self if origin is None else origin  # the state that the engine made
 
@@ -61,12 +71,13 @@ class State(_Opaque):
 
         `kept` is bool, `(steps, *batch, *features)`, or the fraction that is kept in the mean.
         """
-        return State(self.now, self.first, kept, self.origin)
+        return State(self.now, self.first, self.safe, kept, self.origin)
 
     def astype(self, dtype: Any) -> "State":
         if dtype == self.dtype:
             return self
-        return State(self.now.astype(dtype), self.first.astype(dtype), self.kept, self.origin)
+        now, first, safe = (a.astype(dtype) for a in (self.now, self.first, self.safe))
+        return State(now, first, safe, self.kept, self.origin)
 
     def __repr__(self) -> str:
         return f"State({describe(self.now)})"
@@ -78,7 +89,7 @@ class Advanced(_Opaque):
     def __init__(self, state: State, now: Array, history: Callable[[], Array]):
         self.state = state  # before the chunk
         self.now = now  # after the last step
-        self.history = history  # returns the values after every step
+        self.history = history  # returns the values after every step, held at skipped steps
 
     @property
     def shape(self) -> tuple[Any, ...]:
@@ -99,3 +110,27 @@ def hold(kept: Any, old: Any, new: Array) -> Array:
     if hasattr(kept, "dtype") and jnp.issubdtype(kept.dtype, jnp.bool_):
         return jnp.where(kept, old, new)
     return (kept * old + (1 - kept) * new).astype(new.dtype)
+
+
+def check_state(verb: str, state: Any) -> None:
+    """Checks the argument of a verb."""
+    if isinstance(state, Advanced):
+        raise TypeError(
+            f"time.{verb}: `state` must be a part of the carry, got {state!r}, which another verb "
+            "has advanced already. Each part advances once per chunk."
+        )
+    if not isinstance(state, State):
+        raise TypeError(
+            f"time.{verb}: `state` must be a part of the carry, as `chunk` gets it, got "
+            f"{describe(state)}. Pass one part, such as `carry.hidden`."
+        )
+
+
+def check_not_kept(verb: str, state: State) -> None:
+    """Checks that `Zoneout` does not keep the numbers of a state."""
+    if state.kept is not None:
+        raise ValueError(
+            f"Zoneout: `rate` must be 0 for the part of the carry that `time.{verb}` advances, "
+            f"{state!r}, because its numbers are not units of a hidden state. Pass one rate per "
+            "part of the carry."
+        )

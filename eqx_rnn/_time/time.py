@@ -8,11 +8,15 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
+from .._checks.messages import describe
 from .._dtypes import widest
-from .any_step import advance
+from .._kernels.sizes import is_known
+from .._select import select
+from .any_step import run_any
 from .coefficients import per_step, spread
 from .history import count, held, shift
 from .recurrences import (
+    Run,
     compose_linear,
     compose_maximum,
     in_parallel,
@@ -20,7 +24,7 @@ from .recurrences import (
     step_linear,
     step_maximum,
 )
-from .states import Advanced, State, hold
+from .states import Advanced, State, check_not_kept, check_state, hold
 
 Method = Literal["auto", "sequential", "associative"]
 Moved = tuple[Advanced, Array]
@@ -31,11 +35,11 @@ class Time:
 
     Its methods, the *verbs*, advance the parts of a carry over all steps of the chunk. Each takes
     parts of the carry, and arrays with the steps in front, `(steps, *batch, ...)`. Most return a
-    pair: the part of the new carry, and the values after every step. A skipped step holds the
-    value.
+    pair: the part of the new carry, and the values after every step.
 
     The verbs handle skipped steps, resets, the direction and the length of a chunk, so a cell does
-    not see them.
+    not see them. At a skipped step they hold the state, and return the values of a valid step,
+    whose inputs the skipped step has.
     """
 
     def __init__(
@@ -66,8 +70,8 @@ class Time:
         """
         wide, (a, b) = self._prepare("linear", state, a=a, b=b)
         if state.kept is not None:
-            a, b = hold(state.kept, 1, self._spread(a, wide)), self._spread(b, wide)
-            b = hold(state.kept, 0, b)
+            kept = self._spread(state.kept, wide)
+            a, b = hold(kept, 1, self._spread(a, wide)), hold(kept, 0, self._spread(b, wide))
         sequential = lambda: self._in_sequence(step_linear, wide, a, b)
         return self._choose(state, sequential, lambda: self._in_parallel(wide, a, b))
 
@@ -79,9 +83,10 @@ class Time:
         """
         wide, (z, c) = self._prepare("blend", state, gate=gate, candidate=candidate)
         if state.kept is not None:
-            z = hold(state.kept, 0, self._spread(z, wide))
+            z = hold(self._spread(state.kept, wide), 0, self._spread(z, wide))
         sequential = lambda: self._in_sequence(lambda z, c, h: h + z * (c - h), wide, z, c)
-        return self._choose(state, sequential, lambda: self._in_parallel(wide, 1 - z, z * c))
+        parallel = lambda: self._in_parallel(wide, 1 - z, z * self._spread(c, wide))
+        return self._choose(state, sequential, parallel)
 
     def maximum(self, state: State, log_decay: Any, log_input: Any) -> Moved:
         """`m' = max(m + log_decay, log_input)`: the logarithm of the scale of a decaying sum.
@@ -90,7 +95,7 @@ class Time:
         are like those of `linear`. The first `m` must be finite.
         """
         wide, (g, i) = self._prepare("maximum", state, log_decay=log_decay, log_input=log_input)
-        self._check_not_kept(state, "maximum")
+        check_not_kept("maximum", state)
         sequential = lambda: self._in_sequence(step_maximum, wide, g, i)
         identity = 0.0, -jnp.inf
         parallel = lambda: self._in_parallel(wide, g, i, step_maximum, compose_maximum, identity)
@@ -113,22 +118,30 @@ class Time:
 
         **Raises:** `ValueError` with `scan="associative"`, which cannot run any function.
         """
+        for part in jax.tree.leaves(state):
+            check_state("scan", part)
         if self._method == "associative":
             raise ValueError(
                 'RNN: `scan` must be "auto" or "sequential" for this cell, got "associative". It '
                 "advances its state by a function (`time.scan`), which runs step by step only."
             )
-        last, values = advance(state, step, xs, *self._masks, self._num_steps)
-        pack = lambda state, last, values: Advanced(state, last, lambda: values)
-        return jax.tree.map(pack, state, last, values), values
+        run = run_any(state, step, xs, *self._masks, self._num_steps)
+        pack = lambda state, last, held: Advanced(state, last, lambda: held)
+        return jax.tree.map(pack, state, run.last, run.held), run.values
 
     def count(self, state: State) -> Moved:
         """The number of each step: `n' = n + 1`. Returns `n`, the number before each step.
 
         `state` is an array of integers without feature axes, `(*batch)`.
         """
+        check_state("count", state)
+        if not jnp.issubdtype(state.dtype, jnp.integer) or state.ndim != len(self._batch):
+            raise ValueError(
+                "time.count: `state` must be integers without feature axes, of the shape of the "
+                f"batch {self._batch}, got {state!r}."
+            )
         before, after = count(state.now, state.first, self._num_steps, *self._masks)
-        return Advanced(state, after[-1], lambda: after), before
+        return Advanced(state, after[-1], lambda: after), self._select(before, state.safe)
 
     def window(self, state: State, x: Array) -> tuple[Advanced, tuple[Array, ...]]:
         """The last inputs at every step, for convolutions over time.
@@ -141,17 +154,19 @@ class Time:
         **Returns:** the part of the new carry, and `width` arrays of the shape of `x`: the inputs
         `width - 1` steps before, ..., one step before, and `x` itself. Skipped steps do not count.
         """
-        self._check_not_kept(state, "window")
+        check_state("window", state)
+        check_not_kept("window", state)
         valid, resets = self._masks
         axis, dtype = len(self._batch), widest(state.dtype, x.dtype)
         wide, x = state.astype(dtype), x.astype(dtype)
         lags, histories = [x], []
         for j in reversed(range(state.shape[axis])):
-            now, first = (
-                lax.index_in_dim(a, j, axis, keepdims=False) for a in (wide.now, wide.first)
+            now, first, safe = (
+                lax.index_in_dim(a, j, axis, keepdims=False)
+                for a in (wide.now, wide.first, wide.safe)
             )
             histories.append(held(now, lags[-1], valid))
-            lags.append(shift(now, first, histories[-1], resets))
+            lags.append(self._select(shift(now, first, histories[-1], resets), safe))
         if not histories:
             empty = lambda: spread(wide.now, self._num_steps, wide)
             return Advanced(state, wide.now, empty), (x,)
@@ -161,8 +176,14 @@ class Time:
 
     def before(self, advanced: Advanced) -> Array:
         """The values before every step; after a reset, that of the first carry."""
+        if not isinstance(advanced, Advanced):
+            raise TypeError(
+                "time.before: `advanced` must be a part of the new carry, as a verb returns it, "
+                f"got {describe(advanced)}."
+            )
         state = advanced.state.astype(advanced.dtype)
-        return shift(state.now, state.first, advanced.history(), self._masks[1])
+        before = shift(state.now, state.first, advanced.history(), self._masks[1])
+        return self._select(before, state.safe)
 
     def draw(self, function: Callable[[PRNGKeyArray], Any]) -> Any:
         """`function(key)` for the random key of each step, with the steps in front.
@@ -186,43 +207,39 @@ class Time:
         return Time(self._num_steps, self._batch, *self._masks, keys, self._method)
 
     def _prepare(self, verb: str, state: State, **coefficients: Any) -> tuple[State, list[Array]]:
+        check_state(verb, state)
         return per_step(verb, state, self._num_steps, len(self._batch), **coefficients)
 
-    def _spread(self, a: Array, state: State) -> Array:
+    def _spread(self, a: Any, state: State) -> Array:
         return spread(a, self._num_steps, state)
 
-    def _check_not_kept(self, state: State, verb: str) -> None:
-        if state.kept is not None:
-            raise ValueError(
-                f"Zoneout: `rate` must be 0 for the part of the carry that `time.{verb}` advances, "
-                f"{state!r}, because its numbers are not units of a hidden state. Pass one rate "
-                "per part of the carry."
-            )
+    def _select(self, values: Array, safe: Array) -> Array:
+        """`values` at the valid steps, and the safe value at skipped steps."""
+        valid, _ = self._masks
+        return select(valid, values, jnp.broadcast_to(safe, values.shape))
 
     def _choose(
-        self, state: State, sequential: Callable[[], tuple], parallel: Callable[[], tuple]
+        self, state: State, sequential: Callable[[], Run], parallel: Callable[[], Run]
     ) -> Moved:
-        """The last state and all states, by the method of this run.
+        """The part of the new carry and the values, by the method of this run.
 
         Step by step is several times as fast on a CPU, and slow where each step is a kernel.
         """
-        if self._method == "sequential" or self._is_one_step():
-            last, values = sequential()
+        is_symbolic = not is_known(self._num_steps)  # `associative_scan` needs a number
+        if self._method == "sequential" or is_symbolic or self._num_steps == 1:
+            run = sequential()
         elif self._method == "associative":
-            last, values = parallel()
+            run = parallel()
         else:
-            last, values = lax.platform_dependent(cpu=sequential, default=parallel)
-        return Advanced(state, last, lambda: values), values
-
-    def _is_one_step(self) -> bool:
-        return isinstance(self._num_steps, int) and self._num_steps == 1
+            run = lax.platform_dependent(cpu=sequential, default=parallel)
+        return Advanced(state, run.last, lambda: run.held), run.values
 
     def _in_sequence(self, function: Callable[..., Array], state: State, *coefficients: Array):
-        rank = len(state.shape)
-        moving = [c if c.ndim > rank else None for c in coefficients]
+        moving = [c if c.ndim > state.ndim else None for c in coefficients]
         at_step = lambda xs: [c if x is None else x for c, x in zip(coefficients, xs, strict=True)]
         step = lambda h, xs: function(*at_step(xs), h)
-        return in_sequence(step, state.now, state.first, moving, *self._masks, self._num_steps)
+        values = state.now, state.first, state.safe
+        return in_sequence(step, *values, moving, *self._masks, self._num_steps)
 
     def _in_parallel(
         self,
@@ -233,7 +250,7 @@ class Time:
         compose: Callable = compose_linear,
         identity: tuple[float, float] = (1.0, 0.0),
     ):
-        if a.ndim == len(state.shape):
+        if a.ndim == state.ndim:
             a = jnp.broadcast_to(a, (self._num_steps, *a.shape))
-        pair = a, self._spread(b, state)
-        return in_parallel(apply, compose, identity, state.now, state.first, pair, *self._masks)
+        pair, values = (a, self._spread(b, state)), (state.now, state.first, state.safe)
+        return in_parallel(apply, compose, identity, *values, pair, *self._masks)

@@ -2,6 +2,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
@@ -30,7 +31,8 @@ class LearnedCarry(ChunkWrapper, ComposedCell):
         h', y = cell(h, x)
 
     `initial` holds parameters of the shapes of one sequence's carry. Their initial values are those
-    of the first carry of the inner cell. Integers in the carry are not learned.
+    of the first carry of the inner cell. Integers in the carry are not learned. A complex array is
+    held as the pair of its real and imaginary part, so that every optimiser can train it.
 
     **Shapes:** those of the inner cell. Around a convolutional cell, the inputs have the spatial
     axes of the `sample_input` that this cell was built with.
@@ -65,14 +67,21 @@ class LearnedCarry(ChunkWrapper, ComposedCell):
         self.cell = cell
         with part_of("LearnedCarry", "cell", ""):
             carry = cell.initialize_carry(key, sample)
-        self.initial = eqx.filter(carry, eqx.is_inexact_array)
+        self.initial = jax.tree.map(_as_real, eqx.filter(carry, eqx.is_inexact_array))
 
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> PyTree[Array]:
         carry = self.cell.initialize_carry(key, sample_input)
         leaves, tree = jax.tree.flatten(carry)
         learned = iter(jax.tree.leaves(self.initial))
-        start = [_start(next(learned), a) if eqx.is_inexact_array(a) else a for a in leaves]
-        return tree.unflatten(start)
+
+        def start(own: Array) -> Array:
+            if not eqx.is_inexact_array(own):
+                return own
+            if jnp.iscomplexobj(own):
+                return lax.complex(_start(next(learned), own.real), _start(next(learned), own.imag))
+            return _start(next(learned), own)
+
+        return tree.unflatten(list(map(start, leaves)))
 
     def begin(self, carry: PyTree[Array], *, key: PRNGKeyArray | None = None) -> Begun:
         return begin_inner(self, carry, key)
@@ -113,6 +122,10 @@ def _sample(cell: RNNCellBase) -> jax.ShapeDtypeStruct:
         )
     weights = filter(is_floating, jax.tree.leaves(cell))
     return jax.ShapeDtypeStruct(sample.shape, widest(*weights))
+
+
+def _as_real(leaf: Array) -> Any:
+    return (leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else leaf
 
 
 def _start(learned: Array, own: Array) -> Array:

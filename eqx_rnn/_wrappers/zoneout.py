@@ -91,25 +91,30 @@ class Zoneout(ChunkWrapper):
         self, carry: PyTree[State], inputs: Any, time: Time
     ) -> tuple[PyTree[Advanced], PyTree[Array]]:
         """The inner cell computes its outputs from the zoned-out state itself."""
-        states, tree = jax.tree.flatten(carry)
-        rates = jax.tree.leaves(spread("Zoneout", "rate", self.rate, carry))
-        keys = len(states) * [None]
+        parts, tree = jax.tree.flatten(carry, is_leaf=_is_mixable)
+        rates = jax.tree.leaves(spread("Zoneout", "rate", self.rate, carry, _is_mixable))
+        keys = len(parts) * [None]
         if time.has_keys:
             inner_keys, *keys = jnp.moveaxis(time.draw(lambda k: jr.split(k, 1 + len(keys))), 1, 0)
             time = time.with_keys(inner_keys)
-        kept = [self._kept(*args) for args in zip(states, rates, keys, strict=True)]
-        zoned = [s if k is None else s.keep(k) for s, k in zip(states, kept, strict=True)]
+        zoned = [self._keep(*args) for args in zip(parts, rates, keys, strict=True)]
         return run_chunk(self.cell, tree.unflatten(zoned), inputs, time)
 
-    def _kept(self, state: State, rate: Any, keys: PRNGKeyArray | None) -> Any:
-        """The units that keep their old value at each step, or their fraction at inference."""
+    def _keep(self, part: Any, rate: Any, keys: PRNGKeyArray | None) -> Any:
+        """A part of the carry with units that keep their old value at some steps."""
         if is_zero(rate):
-            return None
-        rate = fixed(rate, state)
-        if self.inference:
-            return rate
-        keys = require_key("Zoneout", keys, "to `RNN` or to each step")
-        return jax.vmap(lambda key: jr.bernoulli(key, rate, state.shape))(keys)
+            return part
+        like = jax.tree.leaves(part)[0]
+        kept = fixed(rate, like)
+        if not self.inference:
+            keys = require_key("Zoneout", keys, "to `RNN` or to each step")
+            kept = jax.vmap(lambda key: jr.bernoulli(key, kept, like.shape))(keys)
+        elif _is_mixable(part):
+            raise ValueError(
+                f"Zoneout: `rate` must be 0 at inference for {describe_tree(part)}, whose mean is "
+                "not linear in its arrays, because a `ChunkCell` runs many steps at once."
+            )
+        return jax.tree.map(lambda state: state.keep(kept), part)
 
     def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
         return self.cell.read_out(carry)

@@ -83,7 +83,7 @@ def step_as_chunk(
     begun, carry, finish = cell.begin(carry)
     batch = inputs.shape[: inputs.ndim - cell.num_feature_dims]
     time = Time(1, batch, keys=None if key is None else key[None])
-    states = jax.tree.map(State, carry, carry)
+    states = jax.tree.map(State, carry, carry, carry)
     new, outputs = run_chunk(begun, states, inputs[None], time)
     new_carry, outputs = jax.tree.map(lambda a: a.now, new), jax.tree.map(lambda y: y[0], outputs)
     check_contract(cell, inputs, carry, (), new_carry, outputs)

@@ -79,8 +79,27 @@ class LinearCell(ChunkCell):
         dtype = jax.dtypes.canonicalize_dtype(sample_input.dtype)
         step = jax.ShapeDtypeStruct((1, *sample_input.shape), dtype)
         batch = sample_input.shape[: len(sample_input.shape) - self.num_feature_dims]
-        leaves = jax.tree.leaves(jax.eval_shape(self.coefficients, step))
-        leading = 1, *batch
-        by_step = [a.shape[: len(leading)] == leading for a in leaves]
-        shapes = [a.shape[len(leading) * yes :] for a, yes in zip(leaves, by_step, strict=True)]
-        return jnp.zeros((*batch, *jnp.broadcast_shapes(*shapes)), widest(*leaves))
+
+        def first(inputs: Any) -> Array:
+            leaves = jax.tree.leaves(self.coefficients(inputs))
+            features = [_features(jnp.shape(a), batch) for a in leaves]
+            try:
+                shape = jnp.broadcast_shapes(*features)
+            except ValueError as error:
+                raise ValueError(
+                    f"{type(self).__name__}: `coefficients` must return arrays that broadcast "
+                    f"against each other, got {describe_tree(leaves)} for one step."
+                ) from error
+            return jnp.zeros((*batch, *shape), widest(*leaves))
+
+        struct = jax.eval_shape(first, step)
+        return jnp.zeros(struct.shape, struct.dtype)
+
+
+def _features(shape: tuple[Any, ...], batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The feature axes of a coefficient, which may lack steps and batch axes."""
+    leading = 1, *batch
+    is_one = lambda size: isinstance(size, int) and size == 1
+    pairs = zip(shape, leading, strict=False)
+    has_leading = len(shape) >= len(leading) and all(is_one(a) or a == b for a, b in pairs)
+    return shape[len(leading) :] if has_leading else shape

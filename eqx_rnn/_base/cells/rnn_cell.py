@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from ..._checks.messages import is_ours
+
 
 class Begun(NamedTuple):
     """A cell that is ready for one sequence, as `RNNCellBase.begin` returns it.
@@ -112,6 +114,10 @@ class RNNCellBase(eqx.Module):
         mistaken for outputs, and it names the cell even from inside several wrappers.
         """
         name = type(self).__name__
+        if is_ours(type(self)):
+            raise NotImplementedError(
+                f"The outputs of {name} depend on the inputs, so they do not follow from its carry."
+            )
         raise NotImplementedError(
             f"Write `read_out` in {name}, the outputs of a step as a function of its new carry: "
             "for example `def read_out(self, carry): return carry` if the outputs are the carry. "

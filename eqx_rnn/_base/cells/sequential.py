@@ -10,8 +10,10 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..._checks.errors import part_of
 from ..._checks.messages import check_link
+from ..._time import Advanced, Time
 from ..carries import check_order, check_parts
 from ..structs import carry_struct, output_struct
+from .chunk import run_chunk
 from .composed import ComposedCell, Results, Run
 from .rnn_cell import Begun, RNNCellBase
 
@@ -88,6 +90,22 @@ class SequentialCell(ComposedCell):
             finals.append(final)
             all_carries.append(carries)
         return tuple(finals), (tuple(all_carries), outputs)
+
+    def chunk(
+        self, carry: Any, inputs: Any, time: Time
+    ) -> tuple[tuple[PyTree[Advanced], ...], PyTree[Array]]:
+        """See `ChunkCell.chunk`. It is called inside a wrapper, if all cells have chunks."""
+        owner, new_carry, outputs = type(self).__name__, [], inputs
+        for k, cell in enumerate(self.cells):
+            own = time
+            if time.has_keys:
+                own = time.with_keys(time.draw(lambda key, k=k: part_of_key(key, self.cells, k)))
+            if k > 0:
+                dims = self.num_feature_dims
+                outputs = check_link(owner, inputs, outputs, dims, cell)
+            new, outputs = run_chunk(cell, carry[k], outputs, own)
+            new_carry.append(new)
+        return tuple(new_carry), outputs
 
     def read_out(self, carry: Any) -> PyTree[Array]:
         """See `RNNCellBase.read_out`."""

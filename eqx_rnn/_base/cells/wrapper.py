@@ -12,6 +12,7 @@ from ..structs import carry_struct
 from .chunk import ChunkCell, step_as_chunk
 from .factored import FactoredCell, step_in_parts
 from .rnn_cell import Begun, RNNCellBase
+from .sequential import SequentialCell
 
 
 class AbstractWrapper(RNNCellBase):
@@ -105,9 +106,11 @@ def is_factored(cell: RNNCellBase) -> bool:
 
 
 def is_chunked(cell: RNNCellBase) -> bool:
-    """Whether a cell is a `ChunkCell`, or wrappers around one."""
+    """Whether a cell is a `ChunkCell`, several in a row, or wrappers around them."""
     while isinstance(cell, ChunkWrapper):
         cell = cell.cell
+    if isinstance(cell, SequentialCell):
+        return all(map(is_chunked, cell.cells))
     return isinstance(cell, ChunkCell)
 
 
