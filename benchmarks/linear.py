@@ -1,6 +1,6 @@
 """Linear recurrences over long sequences, relative to other ways to run them.
 
-    pip install -e ".[bench]" && pip install memax discretax
+    pip install -e . && pip install memax discretax
     python benchmarks/linear.py --quick
     python benchmarks/linear.py --steps 1024 4096 --batch 1 8 --width 64 128
 
@@ -14,7 +14,7 @@ A training step computes the gradients of `sum(outputs ** 2)` with respect to we
 ratio is the median over rounds of the time of a competitor divided by ours in the same round. Above
 1, we are faster. "one pass" reads and writes arrays of the sizes that the recurrence needs, once,
 without a recurrence. "products only" has the matrix products of the layer, as large products.
-`whole` is our own cell with one chunk for all steps. memax and discretax are packages on PyPI.
+`whole` is our own cell with one chunk for all steps. memax and discretax, on PyPI, need Python 3.12.
 """
 
 import argparse
@@ -123,7 +123,7 @@ def step_scan(make: Callable, steps: int, batch: int, width: int) -> Model:
 
     def apply(weights: Any, x: jax.Array) -> jax.Array:
         cell = eqx.combine(weights, static)
-        return lax.scan(cell, cell.initialize_carry(None, x[0]), x)[1]
+        return lax.scan(lambda h, x: cell(h, x), cell.initialize_carry(None, x[0]), x)[1]
 
     return Model(apply, weights, tuple(arrays(steps, batch, width)))
 

@@ -50,7 +50,9 @@ def find_substitute(
         carry = select(at_first(resets), initial, carry)
     pair = lax.stop_gradient(Substitute(carry, at_first(inputs)))
     carry, inputs = jax.tree.map(lambda a: _fill_rows(a, has_valid_step), pair)
-    return Substitute(carry, jnp.where(jnp.any(has_valid_step), inputs, _distinct(inputs)))
+    distinct = _distinct(inputs)
+    distinct = jnp.where(jnp.any(has_valid_step), jnp.zeros_like(distinct), distinct)
+    return Substitute(carry, inputs + distinct)
 
 
 def first_valid_step(
@@ -84,11 +86,11 @@ def fill_skipped(valid: Bool[Array, "time *batch"], inputs: Array) -> Array:
 
 
 def _distinct(like: Array) -> Array:
-    """Numbers in the shape and dtype of an array. Floating ones differ from feature to feature."""
+    """Floating numbers that differ from feature to feature, in the dtype of an array; else zero."""
     if not jnp.issubdtype(like.dtype, jnp.inexact) or like.ndim == 0:
-        return jnp.zeros_like(like)
-    last = lax.broadcasted_iota(jnp.float32, like.shape, like.ndim - 1)
-    return (1 / (1 + last)).astype(like.dtype)
+        return jnp.zeros((), like.dtype)
+    shape = *(like.ndim - 1) * (1,), like.shape[-1]
+    return 1 / (1 + lax.broadcasted_iota(like.dtype, shape, like.ndim - 1))
 
 
 def _fill_rows(a: Array, has_valid_step: Bool[Array, "*batch"]) -> Array:
