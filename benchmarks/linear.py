@@ -14,7 +14,7 @@ A training step computes the gradients of `sum(outputs ** 2)` with respect to we
 ratio is the median over rounds of the time of a competitor divided by ours in the same round. Above
 1, we are faster. "one pass" reads and writes arrays of the sizes that the recurrence needs, once,
 without a recurrence. "products only" has the matrix products of the layer, as large products.
-`whole` is our own cell with one chunk for all steps. memax and discretax, on PyPI, need Python 3.12.
+`whole` is our own cell with one chunk for all steps. memax and discretax need Python 3.12.
 """
 
 import argparse

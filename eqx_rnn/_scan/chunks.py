@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 from .._kernels.sizes import is_known
 
 CACHE_BYTES = 2_000_000
-CHUNK_BYTES = 500_000  # inputs and carry of a chunk that is computed twice
+CHUNK_BYTES = 1_000_000  # inputs and carries of a chunk that is computed twice
 SHORTEST = 4  # steps
 FEWEST_ROWS = 256  # with fewer rows, the products of a chunk are slow
 
@@ -107,7 +107,7 @@ def best_recomputed_size(num_steps: Any, step_bytes: int) -> int:
     """
     if not is_known(num_steps, step_bytes):
         return FEWEST_ROWS
-    target = min(max(CHUNK_BYTES // max(step_bytes, 1), 16), 128)
+    target = min(max(CHUNK_BYTES // max(step_bytes, 1), 32), 128)
     if num_steps <= 2 * target:
         return max(num_steps, 1)
     sizes = range(target // 2, 2 * target)

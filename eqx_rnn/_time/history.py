@@ -1,5 +1,6 @@
 """Values before each step, and the last values of valid steps."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.lax as lax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from .._select import select
+from .states import State
 
 Steps = Bool[Array, "steps *batch"] | None
 
@@ -28,6 +30,21 @@ def held(now: Array, values: Array, valid: Steps) -> Array:
     index = lax.expand_dims(jnp.maximum(last, 0), range(last.ndim, values.ndim))
     found = jnp.take_along_axis(values, index, 0, mode="promise_in_bounds")
     return select(last >= 0, found, jnp.broadcast_to(now, values.shape))
+
+
+def window(
+    slots: Sequence[State], x: Array, valid: Steps, resets: Steps
+) -> tuple[list[Array], list[Array]]:
+    """The last inputs at every step, oldest first, `x` last; and what the slots hold after it.
+
+    `slots` hold the inputs before the chunk, oldest first.
+    """
+    lags, histories = [x], []
+    for slot in reversed(slots):
+        histories.insert(0, held(slot.now, lags[0], valid))
+        before = shift(slot.now, slot.first, histories[0], resets)
+        lags.insert(0, select(valid, before, jnp.broadcast_to(slot.safe, before.shape)))
+    return lags, histories
 
 
 def count(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -78,6 +79,11 @@ class State(_Opaque):
             return self
         now, first, safe = (a.astype(dtype) for a in (self.now, self.first, self.safe))
         return State(now, first, safe, self.kept, self.origin)
+
+    def at(self, index: int, axis: int) -> "State":
+        """One item along an axis."""
+        take = lambda a: lax.index_in_dim(a, index, axis, keepdims=False)
+        return State(take(self.now), take(self.first), take(self.safe))
 
     def __repr__(self) -> str:
         return f"State({describe(self.now)})"

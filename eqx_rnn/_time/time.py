@@ -12,9 +12,10 @@ from .._checks.messages import describe
 from .._dtypes import widest
 from .._kernels.sizes import is_known
 from .._select import select
+from .affine import BLEND, LINEAR, Affine, run_affine, split
 from .any_step import run_any
 from .coefficients import per_step, spread
-from .history import count, held, shift
+from .history import count, shift, window
 from .recurrences import (
     Run,
     compose_linear,
@@ -72,7 +73,7 @@ class Time:
         if state.kept is not None:
             kept = self._spread(state.kept, wide)
             a, b = hold(kept, 1, self._spread(a, wide)), hold(kept, 0, self._spread(b, wide))
-        sequential = lambda: self._in_sequence(step_linear, wide, a, b)
+        sequential = lambda: self._affine(LINEAR, wide, a, b)
         return self._choose(state, sequential, lambda: self._in_parallel(wide, a, b))
 
     def blend(self, state: State, gate: Any, candidate: Any) -> Moved:
@@ -84,7 +85,7 @@ class Time:
         wide, (z, c) = self._prepare("blend", state, gate=gate, candidate=candidate)
         if state.kept is not None:
             z = hold(self._spread(state.kept, wide), 0, self._spread(z, wide))
-        sequential = lambda: self._in_sequence(lambda z, c, h: h + z * (c - h), wide, z, c)
+        sequential = lambda: self._affine(BLEND, wide, z, c)
         parallel = lambda: self._in_parallel(wide, 1 - z, z * self._spread(c, wide))
         return self._choose(state, sequential, parallel)
 
@@ -156,23 +157,15 @@ class Time:
         """
         check_state("window", state)
         check_not_kept("window", state)
-        valid, resets = self._masks
         axis, dtype = len(self._batch), widest(state.dtype, x.dtype)
         wide, x = state.astype(dtype), x.astype(dtype)
-        lags, histories = [x], []
-        for j in reversed(range(state.shape[axis])):
-            now, first, safe = (
-                lax.index_in_dim(a, j, axis, keepdims=False)
-                for a in (wide.now, wide.first, wide.safe)
-            )
-            histories.append(held(now, lags[-1], valid))
-            lags.append(self._select(shift(now, first, histories[-1], resets), safe))
-        if not histories:
-            empty = lambda: spread(wide.now, self._num_steps, wide)
+        slots = [wide.at(j, axis) for j in range(state.shape[axis])]
+        lags, histories = window(slots, x, *self._masks)
+        if not slots:
+            empty = lambda: self._spread(wide.now, wide)
             return Advanced(state, wide.now, empty), (x,)
-        last = jnp.stack([a[-1] for a in reversed(histories)], axis)
-        history = lambda: jnp.stack(histories[::-1], axis + 1)
-        return Advanced(state, last, history), tuple(reversed(lags))
+        last = jnp.stack([a[-1] for a in histories], axis)
+        return Advanced(state, last, lambda: jnp.stack(histories, axis + 1)), tuple(lags)
 
     def before(self, advanced: Advanced) -> Array:
         """The values before every step; after a reset, that of the first carry."""
@@ -234,9 +227,12 @@ class Time:
             run = lax.platform_dependent(cpu=sequential, default=parallel)
         return Advanced(state, run.last, lambda: run.held), run.values
 
+    def _affine(self, kind: Affine, state: State, *coefficients: Array) -> Run:
+        values = state.now, state.first, state.safe
+        return run_affine(kind, coefficients, *values, *self._masks, self._num_steps)
+
     def _in_sequence(self, function: Callable[..., Array], state: State, *coefficients: Array):
-        moving = [c if c.ndim > state.ndim else None for c in coefficients]
-        at_step = lambda xs: [c if x is None else x for c, x in zip(coefficients, xs, strict=True)]
+        moving, at_step = split(coefficients, state.ndim)
         step = lambda h, xs: function(*at_step(xs), h)
         values = state.now, state.first, state.safe
         return in_sequence(step, *values, moving, *self._masks, self._num_steps)
