@@ -76,6 +76,6 @@ LINEAR = [
     row("lin-oss-imex", oracles.lin_oss, eqx_rnn.LinOSSCell, 3, 4, scheme="imex"),
 ]
 
-# For tests that compile much: one cell per verb of `time`.
+# For tests of chunks that compile much: one cell per verb of `time`.
 FEW_NAMES = "min-gru", "qrnn-window-3-no-gate", "sru2", "hawk", "lru", "lin-oss"
 FEW_LINEAR = [case for case in LINEAR if case.name in FEW_NAMES]

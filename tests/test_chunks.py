@@ -8,6 +8,7 @@ from eqx_rnn._scan.chunks import (
     FEWEST_ROWS,
     SHORTEST,
     best_chunk_size,
+    best_recomputed_size,
     overlapping,
 )
 
@@ -73,3 +74,16 @@ def test_small_gates_make_one_chunk():
 
 def test_few_rows_make_longer_chunks():
     assert best_chunk_size(1000, 1, 6000, SMALL) > best_chunk_size(1000, 64, 6000, SMALL)
+
+
+@pytest.mark.parametrize(("num_steps", "step_bytes"), [(4096, 12_000), (1000, 98_000), (997, 12_000)])
+def test_recomputed_chunks(num_steps, step_bytes):
+    size = best_recomputed_size(num_steps, step_bytes)
+    assert 16 <= size <= 256
+    assert num_steps % size == 0 or num_steps == 997  # a prime
+
+
+def test_small_sequences_are_one_chunk():
+    assert best_recomputed_size(1000, 9000) == 1000
+    assert best_recomputed_size(100_000, 8000) < 256
+    assert best_recomputed_size(0, 8000) == 1

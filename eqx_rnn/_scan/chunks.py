@@ -11,6 +11,7 @@ from .._kernels.sizes import is_known
 
 CACHE_BYTES = 2_000_000
 CHUNK_BYTES = 1_000_000  # inputs and carries of a chunk that is computed twice
+SMALL_BYTES = 10_000_000  # inputs and carries of all steps that are one chunk
 SHORTEST = 4  # steps
 FEWEST_ROWS = 256  # with fewer rows, the products of a chunk are slow
 
@@ -103,12 +104,13 @@ def best_recomputed_size(num_steps: Any, step_bytes: int) -> int:
     """The number of steps in a chunk that the backward pass computes again.
 
     Its arrays should stay in the processor's cache. A nearby divisor of the number of steps is
-    taken if there is one, because a remainder is compiled as one more loop.
+    taken if there is one, because a remainder is compiled as one more loop. If all steps are small,
+    they are one chunk, and nothing is computed again.
     """
     if not is_known(num_steps, step_bytes):
         return FEWEST_ROWS
     target = min(max(CHUNK_BYTES // max(step_bytes, 1), 32), 128)
-    if num_steps <= 2 * target:
+    if num_steps <= 2 * target or num_steps * step_bytes <= SMALL_BYTES:
         return max(num_steps, 1)
     sizes = range(target // 2, 2 * target)
     return min(sizes, key=lambda size: (num_steps % size > 0, abs(size - target)))

@@ -39,8 +39,7 @@ class Time:
     pair: the part of the new carry, and the values after every step.
 
     The verbs handle skipped steps, resets, the direction and the length of a chunk, so a cell does
-    not see them. At a skipped step they hold the state, and return the values of a valid step,
-    whose inputs the skipped step has.
+    not see them. A skipped step holds the state; its inputs and values are those of a valid step.
     """
 
     def __init__(
@@ -79,8 +78,7 @@ class Time:
     def blend(self, state: State, gate: Any, candidate: Any) -> Moved:
         """`h' = h + z (c - h)`, elementwise, with the gate `z` and the candidate `c`.
 
-        The same as `linear` with `a = 1 - z` and `b = z c`, in less time and memory. The arguments
-        are like those of `linear`.
+        Like `linear` with `a = 1 - z` and `b = z c`, in less time and memory.
         """
         wide, (z, c) = self._prepare("blend", state, gate=gate, candidate=candidate)
         if state.kept is not None:
@@ -218,8 +216,8 @@ class Time:
 
         Step by step is several times as fast on a CPU, and slow where each step is a kernel.
         """
-        is_symbolic = not is_known(self._num_steps)  # `associative_scan` needs a number
-        if self._method == "sequential" or is_symbolic or self._num_steps == 1:
+        # `associative_scan` needs a known number of steps.
+        if self._method == "sequential" or not is_known(self._num_steps) or self._num_steps == 1:
             run = sequential()
         elif self._method == "associative":
             run = parallel()
