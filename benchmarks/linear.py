@@ -88,7 +88,7 @@ def associative_scan(*sizes: int) -> Model:
 
 
 def one_pass(*sizes: int) -> Model:
-    """Reads a and b and writes one array; in training reads a, h and g and writes two."""
+    """Reads a and b and writes one array. In training, it writes four arrays."""
 
     def train(_: Any, a: jax.Array, b: jax.Array) -> Any:
         h = lax.optimization_barrier(a * b + b)
@@ -103,7 +103,9 @@ def whole(make: Callable, steps: int, batch: int, width: int) -> Model:
 
 
 def products_only(rows_in: int, rows_out: int, steps: int, batch: int, width: int) -> Model:
-    """The products of the layer: `rows_in` and `rows_out` matrices before and after the scan."""
+    """The products of the layer: `rows_in` matrices before the scan and, if `rows_out` is not 0, as
+    many after it.
+    """
 
     def apply(weights: Any, x: jax.Array) -> jax.Array:
         u = eqx_rnn.project(weights[0], x)
@@ -225,7 +227,9 @@ def main() -> None:
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--width", nargs="+", type=int, default=[64, 128, 512])
     parser.add_argument("--rounds", type=int, help="default: 9, or 3 if --quick")
-    parser.add_argument("--most", type=int, default=2**25, help="of steps x batch x width")
+    parser.add_argument(
+        "--most", type=int, default=2**25, help="skip sizes whose steps x batch x width is larger"
+    )
     args = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")

@@ -76,7 +76,9 @@ def test_few_rows_make_longer_chunks():
     assert best_chunk_size(1000, 1, 6000, SMALL) > best_chunk_size(1000, 64, 6000, SMALL)
 
 
-@pytest.mark.parametrize(("num_steps", "step_bytes"), [(4096, 12_000), (1000, 98_000), (997, 12_000)])
+@pytest.mark.parametrize(
+    ("num_steps", "step_bytes"), [(4096, 12_000), (1000, 98_000), (997, 12_000)]
+)
 def test_recomputed_chunks(num_steps, step_bytes):
     size = best_recomputed_size(num_steps, step_bytes)
     assert 16 <= size <= 256

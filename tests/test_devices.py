@@ -85,7 +85,7 @@ def test_the_engine_applies(kind):
 
 
 @pytest.mark.parametrize("in_context", [False, True], ids=["", "set_mesh"])
-@pytest.mark.parametrize("name", ["lstm", "gru", "conv-lstm-1d", "slstm"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "conv-lstm-1d", "slstm", "hawk"])
 def test_explicit_axes(name, in_context):
     rnn, arrays, run = example(name)
     expected = eqx.filter_jit(run)(rnn, *arrays)

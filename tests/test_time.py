@@ -142,11 +142,28 @@ def test_scan_of_any_function_is_sequential():
         run(chunk, scan="associative")
 
 
+@pytest.mark.parametrize("chunk_size", [1, 3, None])
+def test_scan_without_inputs(chunk_size):
+    """A part of the carry that does not change, and one that counts."""
+
+    class Two(Cell):
+        def initialize_carry(self, key, sample_input):
+            return jnp.full(sample_input.shape, 2.0), jnp.zeros(sample_input.shape)
+
+    def chunk(carry, x, time):
+        same, held = time.scan(carry[0], lambda h, _: h, None)
+        counted, n = time.scan(carry[1], lambda n, _: n + 1.0, None)
+        return (same, counted), held + n
+
+    y = RNN(Two(chunk), time_major=True, chunk_size=chunk_size)(X)
+    np.testing.assert_allclose(y, jnp.broadcast_to(jnp.arange(3.0, 10.0)[:, None, None], X.shape))
+
+
 def test_options_of_a_cell_without_chunks():
     cell = eqx_rnn.LSTMCell(3, 4, key=jax.random.key(0))
     for options in ({"scan": "associative"}, {"chunk_size": 4}):
         (name,) = options
-        with pytest.raises(ValueError, match=f"RNN: `{name}` is for a `ChunkCell`"):
+        with pytest.raises(ValueError, match=f"RNN: `{name}` is an option for a `ChunkCell`"):
             RNN(cell, **options)
     lru = eqx_rnn.LRUCell(4, 5, key=jax.random.key(0))
     rnn = RNN(eqx_rnn.StackedCell([cell, lru]), scan="associative", chunk_size=2)

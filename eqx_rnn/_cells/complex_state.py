@@ -1,8 +1,8 @@
-"""What cells with a complex diagonal recurrence share.
+"""The code that cells with a complex diagonal recurrence share.
 
 Weights are real arrays. The state is complex64, or complex128 for float64, because there is no
-complex type of half precision. Products are those of real matrices: of the stacked real and
-imaginary parts.
+complex type of half precision. A product with a complex matrix is one
+real product with its stacked real and imaginary parts.
 """
 
 import abc

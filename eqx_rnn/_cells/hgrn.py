@@ -24,10 +24,10 @@ class HGRNCell(HiddenCell, ActivatedCell, VectorCell, LinearCell, activation=sil
     **Shapes:** inputs `(*batch, input_size)`; carry and outputs `(*batch, hidden_size)`.
 
     **Source:** Z. Qin, S. Yang, Y. Zhong, "Hierarchically gated recurrent neural network for
-    sequence modeling", NeurIPS, arXiv:2311.04823 (2023). Departures: the state is real (the paper's
-    has a constant phase), as in flash-linear-attention, where the rows i and f are `i_proj.weight`
-    and `f_proj.weight`, without biases; the bound is a number, which the paper learns; the output
-    gate and the norm are not part of the cell.
+    sequence modeling", NeurIPS, arXiv:2311.04823 (2023). Departures: the state is real, without the
+    constant phase of the paper. `lower_bound` is a fixed number; the paper learns it. The output
+    gate and the norm are not part of the cell. The state in flash-linear-attention is real, too:
+    its `i_proj.weight` and `f_proj.weight` are the rows i and f, without biases.
     """
 
     weight_ih: Float[Array, "2*{self.hidden_size} {self.input_size}"]

@@ -37,7 +37,8 @@ class LinOSSCell(
 
     The products with `dt`, `A` and `D` are elementwise. These are time steps of
     `d^2 p / dt^2 = B x - A p`. The implicit scheme, `"im"`, damps the oscillators; its first
-    equation is solved for `z'`. The implicit-explicit scheme, `"imex"`, conserves their energy.
+    equation is solved for `z'`. The implicit-explicit scheme, `"imex"`, neither damps nor
+    amplifies the oscillators while `dt^2 A < 4`.
 
     **Shapes:** inputs and outputs `(*batch, input_size)`; carry `LinOSSCarry(position, velocity)`,
     both `(*batch, hidden_size)`.
@@ -67,7 +68,7 @@ class LinOSSCell(
         """**Arguments:** those of every cell, where `hidden_size` is the number of oscillators and
         `weight_init` draws B and C, and
 
-        - `scheme`: `"im"` (implicit) forgets; `"imex"` (implicit-explicit) conserves energy.
+        - `scheme`: `"im"` (implicit) forgets; `"imex"` (implicit-explicit) does not.
         """
         draw = self._setup(input_size, hidden_size, options)
         a, t, b, c, d = draw.keys(5)

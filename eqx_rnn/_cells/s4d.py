@@ -20,7 +20,7 @@ class S4DCell(ComplexStateCell, VectorCell, LinearCell):
 
         A = -exp(log_a) + i frequency
         dt = exp(log_dt)                               one per feature
-        h' = exp(dt A) h + (exp(dt A) - 1) / A x       zero-order hold
+        h' = exp(dt A) h + ((exp(dt A) - 1) / A) x     zero-order hold
         y = 2 Re(sum_n C h'[n]) + D x
 
     The features do not mix: follow the cell by a [`Pointwise`][eqx_rnn.Pointwise] layer. The
@@ -56,7 +56,7 @@ class S4DCell(ComplexStateCell, VectorCell, LinearCell):
         per feature, and
 
         - `min_dt`, `max_dt`: the initial time steps lie between them, uniformly in their logarithm.
-            A time step is the part of the slowest state's time constant.
+            Initially, every state decays by the factor `exp(-dt / 2)` per step.
         """
         draw = self._setup(input_size, hidden_size, options)
         check_time_steps("S4DCell", min_dt, max_dt)

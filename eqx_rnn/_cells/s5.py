@@ -22,13 +22,13 @@ class S5Cell(ComplexStateCell, WeightCell, VectorCell, LinearCell):
 
         dt = exp(log_dt)                               one per state
         a = exp(dt Lambda)                             zero-order hold
-        h' = a h + (a - 1) / Lambda (B x)
+        h' = a h + ((a - 1) / Lambda) (B x)
         y = 2 Re(C h') + D x
 
     and with `discretization="bilinear"`
 
         a = (1 + dt Lambda / 2) / (1 - dt Lambda / 2)
-        h' = a h + dt / (1 - dt Lambda / 2) (B x)
+        h' = a h + (dt / (1 - dt Lambda / 2)) (B x)
 
     The states stand for pairs of complex conjugates, hence the factor 2. With
     `conjugate_symmetry=False` they stand for themselves, and the factor is 1.
@@ -42,7 +42,8 @@ class S5Cell(ComplexStateCell, WeightCell, VectorCell, LinearCell):
     sequence modeling", ICLR, arXiv:2208.04933 (2023), with its initial weights from HiPPO-LegS. In
     the authors' code, `eigenvalues` is `Lambda_re` and `Lambda_im`, `log_dt` and `skip` are
     `log_step` and `D`, and `weight_b` and `weight_c` are `B` and `C` with their last axis, the real
-    and the imaginary part, in front. That code's bidirectional layer has one B and two C.
+    and the imaginary part, in front. The bidirectional layer there has one B for both directions;
+    `Bidirectional` has one B per direction.
     """
 
     eigenvalues: Float[Array, "2 {self.hidden_size}"]
@@ -68,8 +69,9 @@ class S5Cell(ComplexStateCell, WeightCell, VectorCell, LinearCell):
         **options: Unpack[WeightOptions],
     ):
         """**Arguments:** those of every cell, where `hidden_size` is the number of complex states
-        in the carry, and `weight_init` draws B before the change to the basis of the eigenvectors,
-        in the shape `(states, input_size)` as in the authors' code, and
+        in the carry. `weight_init` draws B before the change to the basis of the eigenvectors, in
+        the shape `(2 * hidden_size, input_size)`, or `(hidden_size, input_size)` without conjugate
+        symmetry. And
 
         - `num_blocks`: the initial Lambda is that of `num_blocks` equal HiPPO matrices. It divides
             `hidden_size`.

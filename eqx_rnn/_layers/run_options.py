@@ -24,8 +24,8 @@ def check_run(rnn: Any) -> None:
     ):
         name = next(name for name, given in is_set.items() if given)
         raise ValueError(
-            f"RNN: `{name}` is for a `ChunkCell`, got a cell without one, "
-            f"{type(rnn.cell).__name__}, which runs one step after another. Leave it out."
+            f"RNN: `{name}` is an option for a `ChunkCell`, got {type(rnn.cell).__name__}, which "
+            f"has no `ChunkCell` inside. Leave `{name}` out."
         )
 
 

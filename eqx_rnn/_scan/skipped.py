@@ -105,8 +105,8 @@ def _fill_rows(a: Array, has_valid_step: Bool[Array, "*batch"]) -> Array:
     most = jnp.iinfo(jnp.int32).max
     first = jnp.min(jnp.where(has_valid_step, row, most), initial=most)
     first_row = select(has_valid_step & (row == first), a, 0)
+    zeros = jnp.zeros_like(a)  # spread over devices as `a` is
     if a.dtype == bool:
-        other = jnp.any(first_row, batch_axes)
-    else:
-        other = jnp.sum(first_row, batch_axes, dtype=a.dtype)
-    return select(has_valid_step, a, jnp.broadcast_to(other, a.shape))
+        return select(has_valid_step, a, zeros | jnp.any(first_row, batch_axes, keepdims=True))
+    other = jnp.sum(first_row, batch_axes, dtype=a.dtype, keepdims=True)
+    return select(has_valid_step, a, zeros + other)

@@ -2,7 +2,8 @@
 
 The derivative of `h' = step(coefficients, h)` is a recurrence of the same kind,
 
-    dh' = decay(coefficients) dh + source            source = d step / d coefficients
+    dh' = decay(coefficients) dh + source
+    source = (d step / d coefficients) d coefficients
 
 and the transpose of this recurrence runs it backward. XLA runs these two loops, and the products
 that make sources, about twice as fast as the derivative that JAX takes of the loop itself. Only the

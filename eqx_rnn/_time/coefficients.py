@@ -35,7 +35,7 @@ def per_step(
             raise ValueError(
                 f"time.{verb}: `{name}` must be (steps, *batch, *features) or (*features), to fit "
                 f"the state {describe(state)} in {num_steps} steps with {num_batch_axes} batch "
-                f"axes, got {describe(a)}. Add axes of size 1 where it is the same for all."
+                f"axes, got {describe(a)}. An axis along which it is constant may have size 1."
             )
         if is_constant:
             a = lax.expand_dims(a, range(rank - a.ndim))

@@ -35,7 +35,8 @@ def held(now: Array, values: Array, valid: Steps) -> Array:
 def window(
     slots: Sequence[State], x: Array, valid: Steps, resets: Steps
 ) -> tuple[list[Array], list[Array]]:
-    """The last inputs at every step, oldest first, `x` last; and what the slots hold after it.
+    """The last inputs at every step, oldest first, `x` last; and the contents of
+    the slots after every step.
 
     `slots` hold the inputs before the chunk, oldest first.
     """
@@ -51,8 +52,8 @@ def count(
     now: Array, first: Array, num_steps: Any, valid: Steps, resets: Steps
 ) -> tuple[Array, Array]:
     """The number of valid steps before and after each step, from `now` or from a reset on."""
-    shape = num_steps, *now.shape
-    one = jnp.ones(shape, now.dtype) if valid is None else valid.astype(now.dtype)
+    one = jnp.ones_like(jnp.broadcast_to(now, (num_steps, *now.shape)))
+    one = one if valid is None else valid.astype(now.dtype)
     after = lax.cumsum(one)
     before = after - one
     start = now[None]

@@ -61,8 +61,9 @@ def in_sequence(
         held, values = jax.tree.map(lambda a: a[None], results)
         return Run(last, values if held is None else held, values)
     if not jax.tree.leaves(xs):
+        empty, of_empty = xs[0], step
+        step = lambda h, _: of_empty(h, empty)
         xs = jnp.arange(num_steps), None, None
-        ignore, step = step, lambda h, _: ignore(h, None)
     last, (held, values) = lax.scan(body, now, xs)
     return Run(last, values if held is None else held, values)
 

@@ -70,7 +70,8 @@ class State(_Opaque):
     def keep(self, kept: Any) -> "State":
         """The same state, with units that keep their old value, for `Zoneout`.
 
-        `kept` is bool, `(steps, *batch, *features)`, or the fraction that is kept in the mean.
+        `kept` is bool, `(steps, *batch, *features)`, or a fraction `f`: the new value is then
+        `f old + (1 - f) new`.
         """
         return State(self.now, self.first, self.safe, kept, self.origin)
 

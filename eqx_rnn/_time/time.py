@@ -1,4 +1,4 @@
-"""What a `ChunkCell` can do with the steps of a chunk."""
+"""`Time`: the methods by which a `ChunkCell` advances its carry over the steps of a chunk."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -90,8 +90,8 @@ class Time:
     def maximum(self, state: State, log_decay: Any, log_input: Any) -> Moved:
         """`m' = max(m + log_decay, log_input)`: the logarithm of the scale of a decaying sum.
 
-        With it, `exp(log_input - m')` and `exp(log_decay + m - m')` are at most 1. The arguments
-        are like those of `linear`. The first `m` must be finite.
+        `exp(log_input - m')` and `exp(log_decay + m - m')` are at most 1. The arguments are like
+        those of `linear`. The first `m` must be finite.
         """
         wide, (g, i) = self._prepare("maximum", state, log_decay=log_decay, log_input=log_input)
         check_not_kept("maximum", state)
@@ -108,14 +108,14 @@ class Time:
         **Arguments:**
 
         - `state`: parts of the carry, in any PyTree.
-        - `step`: a function from their values before a step, and the arrays of `xs` at the step,
-            to their values after it.
+        - `step`: a function `step(h, x)` from the values before a step and the entries of `xs` at
+            this step to the values after it.
         - `xs`: arrays `(steps, ...)` in any PyTree, or `None`.
 
         **Returns:** the parts of the new carry, and their values after every step, both in the
         structure of `state`.
 
-        **Raises:** `ValueError` with `scan="associative"`, which cannot run any function.
+        **Raises:** `ValueError` with `scan="associative"`: such a function runs step by step only.
         """
         for part in jax.tree.leaves(state):
             check_state("scan", part)
@@ -166,7 +166,7 @@ class Time:
         return Advanced(state, last, lambda: jnp.stack(histories, axis + 1)), tuple(lags)
 
     def before(self, advanced: Advanced) -> Array:
-        """The values before every step; after a reset, that of the first carry."""
+        """The values before every step. At a reset, this is the value of the first carry."""
         if not isinstance(advanced, Advanced):
             raise TypeError(
                 "time.before: `advanced` must be a part of the new carry, as a verb returns it, "
@@ -214,7 +214,7 @@ class Time:
     ) -> Moved:
         """The part of the new carry and the values, by the method of this run.
 
-        Step by step is several times as fast on a CPU, and slow where each step is a kernel.
+        "sequential" is several times as fast on a CPU, and slow on devices that launch kernels.
         """
         # `associative_scan` needs a known number of steps.
         if self._method == "sequential" or not is_known(self._num_steps) or self._num_steps == 1:

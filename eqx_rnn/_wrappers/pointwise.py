@@ -24,8 +24,8 @@ class Pointwise(ChunkCell):
         layer = StackedCell([Pointwise(eqx.nn.LayerNorm(64)), LRUCell(64, 128, key=key)])
         rnn = RNN(Residual(layer))
 
-    If the module has an argument `key`, it gets a random key per step and sequence, or `None` if
-    `RNN` or the step got none.
+    If the module has an argument `key`, it gets one random key per step and sequence. If `RNN` or
+    the step got no key, the module is called without `key`.
 
     **Shapes:** inputs `(*batch, *features)`, of which the module sees `(*features)`; outputs
     `(*batch, ...)` with the axes that the module returns; the carry is `()`.

@@ -33,9 +33,9 @@ class ChunkCell(RNNCellBase):
                 return jnp.zeros((*sample_input.shape[:-1], self.decay.shape[0]))
 
     The arrays in `inputs` and in the outputs have the steps in front, then the batch axes. A chunk
-    may have any number of steps. `RNN` processes one chunk after another, and the backward pass
-    computes each chunk again, so large arrays exist for one chunk only. `__call__` is a chunk of
-    one step, and it is final.
+    may have any number of steps. `RNN` processes one chunk after another. For a long sequence, the
+    backward pass computes each chunk again, so large arrays exist for one chunk only. `__call__` is
+    a chunk of one step, and it is final.
 
     In place of each array of its carry, a cell gets a [`State`][eqx_rnn.State], which only the
     methods of [`Time`][eqx_rnn.Time] can advance. They return the new carry, whose parts are
@@ -113,8 +113,8 @@ def run_chunk(
             raise TypeError(
                 f"{owner}: every part of the new carry must come from a verb of `time`, such as "
                 f"`new, h = time.linear(state, a, b)`, got {describe_tree(part)} in "
-                f"{describe_tree(new)}. A part that does not change is `time.scan(state, lambda h, "
-                "x: h, None)`."
+                f"{describe_tree(new)}. To keep a part unchanged, write `new, _ = time.scan(state, "
+                "lambda h, x: h, None)`."
             )
         if part.state.origin is not state.origin:
             raise ValueError(

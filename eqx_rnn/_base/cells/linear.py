@@ -44,8 +44,8 @@ class LinearCell(ChunkCell):
                 z = jax.nn.sigmoid(eqx_rnn.project(self.gate.weight, inputs))
                 return eqx_rnn.Blend(z, inputs)
 
-    The carry is one array, the state. The first one is zero; override `initialize_carry` for
-    another one. The state may be complex.
+    The carry is one array, the state, which may be complex. The first carry is zero. Override
+    `initialize_carry` to start from another carry.
     """
 
     @abc.abstractmethod
