@@ -106,15 +106,16 @@ def hawk(w, carry, x):
     return [*inner, window[1:]], y
 
 
-def pair(weight):
-    return weight[0] + 1j * weight[1]
+def pair(weight, axis=0):
+    real, imag = np.moveaxis(weight, axis, 0)
+    return real + 1j * imag
 
 
 def lru(w, carry, x):
     (h,) = carry
     lam = np.exp(-np.exp(w.nu) + 1j * np.exp(w.theta))
     h = lam * h + np.exp(w.gamma) * (pair(w.weight_b) @ x)
-    return [h], (pair(w.weight_c) @ h).real + w.skip * x
+    return [h], (pair(w.weight_c, 1) @ h).real + w.skip * x
 
 
 def s4d(w, carry, x):
@@ -135,7 +136,7 @@ def s5(w, carry, x):
     else:
         a, b = (1 + dt * lam / 2) / (1 - dt * lam / 2), dt / (1 - dt * lam / 2)
     h = a * h + b * u
-    return [h], (2 if w.conjugate_symmetry else 1) * (pair(w.weight_c) @ h).real + w.skip * x
+    return [h], (2 if w.conjugate_symmetry else 1) * (pair(w.weight_c, 1) @ h).real + w.skip * x
 
 
 def lin_oss(w, carry, x):

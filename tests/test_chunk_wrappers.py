@@ -152,7 +152,7 @@ def test_a_complex_first_carry_is_learned_as_real_arrays():
         value, gradient = loss(initial, cell)
         first = value if first is None else first
         initial = jax.tree.map(lambda a, d: a - 0.05 * d, initial, gradient)
-    assert loss(initial, cell)[0] < 0.97 * first
+    assert loss(initial, cell)[0] < 0.99 * first  # and not above it
 
 
 def test_zoneout_around_a_stack_of_cells_with_chunks():

@@ -92,7 +92,7 @@ def lru(w):
         theta=w["theta_log"],
         gamma=w["gamma_log"],
         weight_b=pair(w["B_re"], w["B_im"]),
-        weight_c=pair(w["C_re"], w["C_im"]),
+        weight_c=jnp.stack([w["C_re"], w["C_im"]], 1),
         skip=w["D"],
     )
     return build(eqx_rnn.LRUCell, 6, 8, arrays=arrays)
@@ -125,7 +125,7 @@ def s5(w):
         eigenvalues=pair(w["Lambda_re"], w["Lambda_im"]),
         log_dt=w["log_step"][:, 0],
         weight_b=jnp.moveaxis(w["B"], -1, 0),
-        weight_c=jnp.moveaxis(w["C"], -1, 0),
+        weight_c=jnp.moveaxis(w["C"], -1, 1),
         skip=w["D"],
     )
     return build(eqx_rnn.S5Cell, 6, 5, arrays=arrays)

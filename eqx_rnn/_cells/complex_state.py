@@ -53,13 +53,11 @@ def project_complex(
 
 
 def read_real(
-    weight: Float[Array, "2 features states"],
-    hidden: Complex[Array, "*batch states"],
-    factor: float = 1.0,
+    weight: Float[Array, "features 2 states"], hidden: Complex[Array, "*batch states"]
 ) -> Float[Array, "*batch features"]:
-    """`factor` times the real part of `(weight[0] + i weight[1]) h`."""
-    both = factor * jnp.concatenate([weight[0], -weight[1]], axis=-1)
-    return project(both, jnp.concatenate([hidden.real, hidden.imag], axis=-1))
+    """The real part of `(weight[:, 0] + i weight[:, 1]) h`, without a copy of the weight."""
+    parts = jnp.concatenate([hidden.real, -hidden.imag], axis=-1)
+    return project(weight.reshape(weight.shape[0], -1), parts)
 
 
 def add_skip(

@@ -8,6 +8,7 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from .._base.cells import Linear, LinearCell
 from .._checks.options import check_number, check_range
+from .._kernels.products import along
 from .base import VectorCell, WeightCell, WeightOptions
 from .complex_state import ComplexStateCell, add_skip, as_complex, project_complex, read_real
 
@@ -32,20 +33,20 @@ class LRUCell(
 
     **Shapes:** inputs and outputs `(*batch, input_size)`; carry, complex, `(*batch, hidden_size)`.
     B and C are pairs of real matrices, the real and the imaginary part: `weight_b`
-    `(2, hidden_size, input_size)` and `weight_c` `(2, input_size, hidden_size)`.
+    `(2, hidden_size, input_size)` and `weight_c` `(input_size, 2, hidden_size)`.
 
     **Source:** A. Orvieto et al., "Resurrecting recurrent neural networks for long sequences",
     ICML, arXiv:2303.06349 (2023). Initial weights are those of the paper. As there, `gamma` is
     trained freely from its initial value. In the code minimal-LRU, `nu`, `theta`, `gamma` and
-    `skip` are `nu_log`, `theta_log`, `gamma_log` and `D`; `weight_b` and `weight_c` are the stacked
-    `B_re`, `B_im` and `C_re`, `C_im`.
+    `skip` are `nu_log`, `theta_log`, `gamma_log` and `D`; `weight_b` stacks `B_re` and `B_im` along
+    axis 0, and `weight_c` stacks `C_re` and `C_im` along axis 1.
     """
 
     nu: Float[Array, "{self.hidden_size}"]
     theta: Float[Array, "{self.hidden_size}"]
     gamma: Float[Array, "{self.hidden_size}"]
     weight_b: Float[Array, "2 {self.hidden_size} {self.input_size}"]
-    weight_c: Float[Array, "2 {self.input_size} {self.hidden_size}"]
+    weight_c: Float[Array, "{self.input_size} 2 {self.hidden_size}"]
     skip: Float[Array, "{self.input_size}"]
 
     def __init__(
@@ -73,7 +74,7 @@ class LRUCell(
         self.theta = draw.array(t, log_uniform_phase(max_phase), (hidden_size,))
         self.gamma = 0.5 * jnp.log(-jnp.expm1(-2 * jnp.exp(self.nu)))  # log sqrt(1 - |lambda|^2)
         self.weight_b = draw.weight(b, 2).reshape(2, hidden_size, input_size)
-        shape = 2, input_size, hidden_size
+        shape = input_size, 2, hidden_size
         self.weight_c = draw.array(c, normal(1 / math.sqrt(hidden_size)), shape)
         self.skip = draw.array(d, normal(1.0), (input_size,))
 
@@ -83,8 +84,8 @@ class LRUCell(
 
     def coefficients(self, inputs: Vectors) -> Linear:
         eigenvalues = jnp.exp(as_complex(-jnp.exp(self.nu), jnp.exp(self.theta)))
-        scale = jnp.exp(self.gamma)[None, :, None]
-        return Linear(eigenvalues, project_complex(scale * self.weight_b, inputs))
+        u = project_complex(self.weight_b, inputs)
+        return Linear(eigenvalues, along(jnp.exp(self.gamma), u).astype(u.dtype) * u)
 
     def readout(self, hidden: Complex[Array, "*batch {self.hidden_size}"], inputs: Vectors):
         return add_skip(self, read_real(self.weight_c, hidden), inputs)

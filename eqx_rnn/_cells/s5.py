@@ -36,20 +36,20 @@ class S5Cell(ComplexStateCell, WeightCell, VectorCell, LinearCell):
     **Shapes:** inputs and outputs `(*batch, input_size)`; carry, complex, `(*batch, hidden_size)`.
     Lambda, B and C are pairs of real arrays, the real and the imaginary part: `eigenvalues`
     `(2, hidden_size)`, `weight_b` `(2, hidden_size, input_size)` and `weight_c`
-    `(2, input_size, hidden_size)`.
+    `(input_size, 2, hidden_size)`.
 
     **Source:** J. T. H. Smith, A. Warrington, S. W. Linderman, "Simplified state space layers for
     sequence modeling", ICLR, arXiv:2208.04933 (2023), with its initial weights from HiPPO-LegS. In
     the authors' code, `eigenvalues` is `Lambda_re` and `Lambda_im`, `log_dt` and `skip` are
-    `log_step` and `D`, and `weight_b` and `weight_c` are `B` and `C` with their last axis, the real
-    and the imaginary part, in front. The bidirectional layer there has one B for both directions;
-    `Bidirectional` has one B per direction.
+    `log_step` and `D`. The last axis of its `B` and `C`, the real and the imaginary part, is axis 0
+    of `weight_b` and axis 1 of `weight_c`. The bidirectional layer there has one B for both
+    directions; `Bidirectional` has one B per direction.
     """
 
     eigenvalues: Float[Array, "2 {self.hidden_size}"]
     log_dt: Float[Array, "{self.hidden_size}"]
     weight_b: Float[Array, "2 {self.hidden_size} {self.input_size}"]
-    weight_c: Float[Array, "2 {self.input_size} {self.hidden_size}"]
+    weight_c: Float[Array, "{self.input_size} 2 {self.hidden_size}"]
     skip: Float[Array, "{self.input_size}"]
     discretization: Literal["zoh", "bilinear"] = eqx.field(static=True)
     conjugate_symmetry: bool = eqx.field(static=True)
@@ -98,7 +98,7 @@ class S5Cell(ComplexStateCell, WeightCell, VectorCell, LinearCell):
         scale = normal(1 / math.sqrt(full_size))
         re, im = draw.array(c, scale, (2, input_size, full_size))
         weight_c = [re @ real - im @ imag, re @ imag + im @ real]
-        self.weight_c = jnp.stack(weight_c).astype(draw.dtype)
+        self.weight_c = jnp.stack(weight_c, axis=1).astype(draw.dtype)
         self.skip = draw.array(d, normal(1.0), (input_size,))
         self.discretization = discretization
         self.conjugate_symmetry = conjugate_symmetry
@@ -124,7 +124,7 @@ class S5Cell(ComplexStateCell, WeightCell, VectorCell, LinearCell):
         self, hidden: Complex[Array, "*batch {self.hidden_size}"], inputs: Vectors
     ) -> Vectors:
         factor = 2.0 if self.conjugate_symmetry else 1.0
-        return add_skip(self, read_real(self.weight_c, hidden, factor), inputs)
+        return add_skip(self, factor * read_real(self.weight_c, hidden), inputs)
 
 
 def _blocks(size: int, full_size: int, num_blocks: int) -> tuple[np.ndarray, Any]:
