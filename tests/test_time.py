@@ -353,3 +353,22 @@ def test_second_derivatives_of_a_bounded_square_root():
     assert np.all(np.isfinite(second))
     assert np.all(np.abs(second) <= 2.1e6)
     assert RNN(eqx_rnn.RGLRUCell(4, key=jax.random.key(0)))(jnp.zeros((0, 5, 4))).shape == (0, 5, 4)
+
+
+class Rising(Cumulative):
+    """A step that has a derivative only where the input is above the state, the last input."""
+
+    def initialize_carry(self, key, sample_input):
+        return jnp.zeros(sample_input.shape)
+
+    def chunk(self, carry, inputs, time):
+        step = lambda h, x: x + 0 * jnp.sum(jnp.sqrt(self.weight * (x - h)), -1, keepdims=True)
+        return time.scan(carry, step, inputs)
+
+
+def test_a_skipped_step_of_any_function_starts_from_a_valid_step():
+    """Its inputs are those of the first valid step, which are below the held state later on."""
+    x = jnp.broadcast_to(jnp.arange(1.0, 8.0)[:, None, None], (7, 2, 3))
+    mask = jnp.ones((7, 2), bool).at[jnp.array([0, 4, 5])].set(False)
+    loss = lambda cell: jnp.sum(RNN(cell, time_major=True)(x, mask=mask))
+    assert np.all(np.isfinite(eqx.filter_grad(loss)(Rising(jnp.ones(3))).weight))
