@@ -20,6 +20,8 @@ from ._cells import CoRNNCarry as CoRNNCarry
 from ._cells import CoRNNCell as CoRNNCell
 from ._cells import CTRNNCell as CTRNNCell
 from ._cells import GILRCell as GILRCell
+from ._cells import GLACell as GLACell
+from ._cells import GLACoreCell as GLACoreCell
 from ._cells import GRUCell as GRUCell
 from ._cells import HawkCarry as HawkCarry
 from ._cells import HawkCell as HawkCell

@@ -10,7 +10,7 @@ import pytest
 from helpers import random_cell, random_like
 
 import eqx_rnn
-from eqx_rnn._cells.layer_norm import normalize
+from eqx_rnn._cells.norms import normalize
 
 CELLS = [
     eqx_rnn.LayerNormLSTMCell,

@@ -7,6 +7,8 @@ from .cornn import CoRNNCarry as CoRNNCarry
 from .cornn import CoRNNCell as CoRNNCell
 from .ctrnn import CTRNNCell as CTRNNCell
 from .gilr import GILRCell as GILRCell
+from .gla import GLACell as GLACell
+from .gla import GLACoreCell as GLACoreCell
 from .griffin import HawkCarry as HawkCarry
 from .griffin import HawkCell as HawkCell
 from .griffin import RGLRUCarry as RGLRUCarry

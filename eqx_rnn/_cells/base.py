@@ -122,7 +122,8 @@ class AbstractCell(RNNCellBase):
         check_names(owner, options, values)
         check_sizes(owner, input_size=input_size, hidden_size=hidden_size, **sizes)
         values |= options
-        require_key(owner, values["key"])
+        if "key" not in self._defaults:  # otherwise the cell draws no weights
+            require_key(owner, values["key"])
         self.input_size = input_size
         self.hidden_size = hidden_size
         fields = type(self).__dataclass_fields__.keys() - vars(self).keys()
@@ -191,6 +192,14 @@ class VectorCell(AbstractCell):
     def _space(self, sample_input: Any) -> tuple[Any, ...]:
         check_inputs(self, sample_input, (self.input_size,))
         return ()
+
+
+class BlockCell(VectorCell):
+    """A cell of vectors whose outputs are as wide as its inputs."""
+
+    @property
+    def output_size(self) -> int:
+        return self.input_size
 
 
 class WeightCell(AbstractCell, weight_init=jinit.lecun_normal()):

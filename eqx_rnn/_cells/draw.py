@@ -1,7 +1,7 @@
 """Draws the arrays of a new cell."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -46,6 +46,14 @@ class Draw:
         """`(gates * rows, columns)`; the default sizes are `hidden_size` and `input_size`."""
         sizes = rows or self.hidden_size, columns or self.input_size
         return self._matrices("weight_init", key, gates, *sizes)
+
+    def rows(
+        self, key: PRNGKeyArray, sizes: Sequence[int], columns: int | None = None
+    ) -> Float[Array, "{sum(sizes)} columns"]:
+        """Parts of different sizes, stacked in rows. Each is drawn by itself, like a gate."""
+        keys = jr.split(key, len(sizes))
+        parts = [self.weight(k, 1, n, columns) for k, n in zip(keys, sizes, strict=True)]
+        return jnp.concatenate(parts)
 
     def recurrent_weight(
         self, key: PRNGKeyArray, gates: int, rows: int | None = None, columns: int | None = None

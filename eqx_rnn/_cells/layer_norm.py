@@ -1,15 +1,13 @@
-"""The options of cells with layer normalisation, and the norm."""
+"""The options of cells with layer normalisation, and their norm."""
 
 import equinox as eqx
-import jax.lax as lax
 import jax.nn.initializers as jinit
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from .._dtypes import widest
 from .._kernels.products import along
 from ..initializers import Initializer
 from .base import GatedCell, GatedCellOptions
+from .norms import normalize
 
 
 class LayerNormOptions(GatedCellOptions, total=False):
@@ -30,14 +28,3 @@ class LayerNormCell(GatedCell, eps=1e-5, gain_init=jinit.ones):
 
     def _normalize(self, x: Array, gain: Array) -> Array:
         return along(gain, x) * normalize(x, self.eps)
-
-
-def normalize(x: Float[Array, "*batch n"], eps: float) -> Float[Array, "*batch n"]:
-    """`x` with mean 0 and variance 1 over the last axis.
-
-    Mean and variance are computed in float32 or wider. `eps` is added to the variance.
-    """
-    wide = x.astype(widest(x.dtype, jnp.float32))
-    centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
-    variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
-    return (centred * lax.rsqrt(variance + eps)).astype(x.dtype)

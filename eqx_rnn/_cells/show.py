@@ -20,7 +20,8 @@ def document(cls: Any, root: type) -> None:
     if typing.get_origin(last.annotation) is not typing.Unpack:
         return
     hints = typing.get_type_hints(*typing.get_args(last.annotation))
-    for name, default in (cls._defaults | {"key": inspect.Parameter.empty}).items():
+    defaults = {"key": inspect.Parameter.empty} | cls._defaults
+    for name, default in sorted(defaults.items(), key=lambda item: item[0] == "key"):
         if name in hints:
             option = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
             parameters.append(option.replace(annotation=hints[name]))

@@ -8,6 +8,7 @@ from jaxtyping import Array
 
 from .._checks.messages import describe
 from .._dtypes import widest
+from .matrix_block import Inputs
 from .states import State
 
 
@@ -30,7 +31,7 @@ def per_step(
         a = jnp.asarray(value)
         is_constant = a.ndim <= rank - num_batch_axes
         sizes = zip(reversed(a.shape), reversed(by_step), strict=False)
-        fits = all(size == wanted or _is_one(size) for size, wanted in sizes)
+        fits = all(size == wanted or is_one(size) for size, wanted in sizes)
         if not (fits and (is_constant or a.ndim == rank + 1)):
             raise ValueError(
                 f"time.{verb}: `{name}` must be (steps, *batch, *features) or (*features), to fit "
@@ -39,10 +40,10 @@ def per_step(
             )
         if is_constant:
             a = lax.expand_dims(a, range(rank - a.ndim))
-        elif _is_one(a.shape[0]):
+        elif is_one(a.shape[0]):
             a = a[0]
         found.append(a.astype(dtype))
-    return state.astype(dtype), found
+    return state.astype(dtype), Inputs(*found.values())
 
 
 def spread(a: Any, num_steps: Any, state: State) -> Array:
@@ -50,5 +51,52 @@ def spread(a: Any, num_steps: Any, state: State) -> Array:
     return jnp.broadcast_to(a, (num_steps, *state.shape))
 
 
-def _is_one(size: Any) -> bool:
+def is_one(size: Any) -> bool:
     return isinstance(size, int) and size == 1
+
+
+def matrix_inputs(
+    state: State, num_steps: Any, num_batch_axes: int, arguments: dict[str, Any]
+) -> tuple[State, Inputs]:
+    """The state and the arguments of `time.matrix` in one dtype, with steps and batch axes.
+
+    An axis of the heads along which an argument is constant keeps size 1.
+    """
+    num_heads_axes = state.ndim - num_batch_axes - 2
+    if num_heads_axes < 0 or not jnp.issubdtype(state.dtype, jnp.floating):
+        raise ValueError(
+            "time.matrix: `state` must be floating-point, (*batch, *heads, key size, value "
+            f"size) with {num_batch_axes} batch axes, got {state!r}."
+        )
+    *leading, key_size, value_size = num_steps, *state.shape
+    given = {name: value for name, value in arguments.items() if value is not None}
+    dtype = widest(state.dtype, *given.values())
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError("time.matrix: all arguments must be real.")
+    found: dict[str, Array | None] = dict.fromkeys(arguments)
+    for name, value in given.items():
+        if getattr(value, "describes_itself", False):
+            raise TypeError(f"time.matrix: `{name}` must be an array, got {describe(value)}.")
+        a = jnp.asarray(value)
+        sizes = {"value": (value_size,), "log_decay": (1, key_size)}.get(name, (key_size,))
+        is_constant = a.ndim <= num_heads_axes + 1
+        fits = (a.ndim == 0 and name == "log_decay") or (
+            a.ndim > 0
+            and a.shape[-1] in sizes
+            and (is_constant or a.ndim == state.ndim)
+            and all(
+                size == wanted or is_one(size)
+                for size, wanted in zip(reversed(a.shape[:-1]), reversed(leading), strict=False)
+            )
+        )
+        if not fits:
+            last = " or ".join(map(str, sizes))
+            raise ValueError(
+                f"time.matrix: `{name}` must be (steps, *batch, *heads, {last}), to fit the state "
+                f"{describe(state)} in {num_steps} steps with {num_batch_axes} batch axes, got "
+                f"{describe(a)}. Without steps and batch axes, it is the same at all steps."
+            )
+        a = lax.expand_dims(a, range(state.ndim - a.ndim))
+        heads = a.shape[1 + num_batch_axes :]
+        found[name] = jnp.broadcast_to(a, (*leading[: 1 + num_batch_axes], *heads)).astype(dtype)
+    return state.astype(dtype), Inputs(*found.values())

@@ -4,34 +4,22 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
-import jax.lax as lax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._checks.messages import describe
 from .._dtypes import widest
-from .._kernels.sizes import is_known
-from .._select import select
-from .affine import BLEND, LINEAR, Affine, run_affine, split
+from .affine import BLEND, LINEAR
 from .any_step import run_any
-from .coefficients import per_step, spread
+from .coefficients import matrix_inputs
 from .history import count, shift, window
-from .recurrences import (
-    Run,
-    compose_linear,
-    compose_maximum,
-    in_parallel,
-    in_sequence,
-    step_linear,
-    step_maximum,
-)
+from .matrix import run_matrix
+from .recurrences import compose_maximum, step_maximum
+from .running import Moved, Runner
 from .states import Advanced, State, check_not_kept, check_state, hold
 
-Method = Literal["auto", "sequential", "associative"]
-Moved = tuple[Advanced, Array]
 
-
-class Time:
+class Time(Runner):
     """The steps of a chunk: the argument `time` of `ChunkCell.chunk`.
 
     Its methods, the *verbs*, advance the parts of a carry over all steps of the chunk. Each takes
@@ -41,21 +29,6 @@ class Time:
     The verbs handle skipped steps, resets, the direction and the length of a chunk, so a cell does
     not see them. A skipped step holds the state; its inputs and values are those of a valid step.
     """
-
-    def __init__(
-        self,
-        num_steps: Any,
-        batch: tuple[Any, ...],
-        valid: Bool[Array, "steps *batch"] | None = None,
-        resets: Bool[Array, "steps *batch"] | None = None,
-        keys: PRNGKeyArray | None = None,
-        method: Method = "sequential",
-    ):
-        self._num_steps = num_steps
-        self._batch = batch
-        self._masks = valid, resets
-        self._keys = keys
-        self._method: Method = method
 
     def linear(self, state: State, a: Any, b: Any) -> Moved:
         """`h' = a h + b`, real or complex, elementwise.
@@ -99,6 +72,56 @@ class Time:
         identity = 0.0, -jnp.inf
         parallel = lambda: self._in_parallel(wide, g, i, step_maximum, compose_maximum, identity)
         return self._choose(state, sequential, parallel)
+
+    def matrix(
+        self,
+        state: State,
+        query: Any,
+        key: Any,
+        value: Any,
+        log_decay: Any,
+        erase: tuple[Any, Any] | None = None,
+        read: Literal["after", "before"] = "after",
+    ) -> Moved:
+        """A matrix state, which is updated by outer products and read by a vector:
+
+            S' = exp(log_decay) S + key value^T                           rows of S: keys
+            S' = exp(log_decay) S + key value^T - write (read^T S)        with erase=(read, write)
+            y = query^T S'                                                or query^T S, before it
+
+        For the delta rule with a decay, pass `erase=(exp(log_decay) * key, beta * key)` and
+        `beta * value`.
+
+        **Arguments:**
+
+        - `state`: the part `S` of the carry, `(*batch, *heads, key size, value size)`, with any
+            number of axes for heads.
+        - `query`, `key`: `(steps, *batch, *heads, key size)`.
+        - `value`: `(steps, *batch, *heads, value size)`.
+        - `log_decay`: `(steps, *batch, *heads, key size)`, or `(..., 1)` for one decay per head; at
+            most 0, and `-inf` is allowed. 0 means no decay.
+        - `erase`: the pair `(read, write)`, both like `key`.
+        - `read`: whether `y` is read after the update or before it.
+
+        Arguments without steps and batch axes are the same everywhere. Axes of heads may have size
+        1.
+
+        **Returns:** the part of the new carry, and `y`, `(steps, *batch, *heads, value size)`.
+
+        Where a derivative is taken, steps are computed in blocks, by products of matrices. Where
+        none is taken, a CPU computes one step after another, which is faster. The results differ by
+        rounding errors.
+        """
+        check_state("matrix", state)
+        if read not in ("after", "before"):
+            raise ValueError(f'time.matrix: `read` must be "after" or "before", got {read!r}.')
+        reads, writes = (None, None) if erase is None else erase
+        given = dict(query=query, key=key, value=value, log_decay=log_decay)
+        given |= {"erase[0]": reads, "erase[1]": writes}
+        wide, x = matrix_inputs(state, self._num_steps, len(self._batch), given)
+        run = run_matrix(x, wide, *self._masks, self._num_steps, self._method, read == "before")
+        last, outputs, history = run
+        return Advanced(state, last, history), outputs
 
     def scan(
         self, state: PyTree[State], step: Callable[[Any, Any], Any], xs: PyTree[Array]
@@ -196,55 +219,3 @@ class Time:
     def with_keys(self, keys: PRNGKeyArray | None) -> "Time":
         """The same steps with other keys, for a cell inside a cell."""
         return Time(self._num_steps, self._batch, *self._masks, keys, self._method)
-
-    def _prepare(self, verb: str, state: State, **coefficients: Any) -> tuple[State, list[Array]]:
-        check_state(verb, state)
-        return per_step(verb, state, self._num_steps, len(self._batch), **coefficients)
-
-    def _spread(self, a: Any, state: State) -> Array:
-        return spread(a, self._num_steps, state)
-
-    def _select(self, values: Array, safe: Array) -> Array:
-        """`values` at the valid steps, and the safe value at skipped steps."""
-        valid, _ = self._masks
-        return select(valid, values, jnp.broadcast_to(safe, values.shape))
-
-    def _choose(
-        self, state: State, sequential: Callable[[], Run], parallel: Callable[[], Run]
-    ) -> Moved:
-        """The part of the new carry and the values, by the method of this run.
-
-        "sequential" is several times as fast on a CPU, and slow on devices that launch kernels.
-        """
-        # `associative_scan` needs a known number of steps.
-        if self._method == "sequential" or not is_known(self._num_steps) or self._num_steps == 1:
-            run = sequential()
-        elif self._method == "associative":
-            run = parallel()
-        else:
-            run = lax.platform_dependent(cpu=sequential, default=parallel)
-        return Advanced(state, run.last, lambda: run.held), run.values
-
-    def _affine(self, kind: Affine, state: State, *coefficients: Array) -> Run:
-        values = state.now, state.first, state.safe
-        return run_affine(kind, coefficients, *values, *self._masks, self._num_steps)
-
-    def _in_sequence(self, function: Callable[..., Array], state: State, *coefficients: Array):
-        moving, at_step = split(coefficients, state.ndim)
-        step = lambda h, xs: function(*at_step(xs), h)
-        values = state.now, state.first, state.safe
-        return in_sequence(step, *values, moving, *self._masks, self._num_steps)
-
-    def _in_parallel(
-        self,
-        state: State,
-        a: Array,
-        b: Array,
-        apply: Callable = step_linear,
-        compose: Callable = compose_linear,
-        identity: tuple[float, float] = (1.0, 0.0),
-    ):
-        if a.ndim == state.ndim:
-            a = jnp.broadcast_to(a, (self._num_steps, *a.shape))
-        pair, values = (a, self._spread(b, state)), (state.now, state.first, state.safe)
-        return in_parallel(apply, compose, identity, *values, pair, *self._masks)

@@ -1,0 +1,175 @@
+"""The recurrence of a matrix state, `S' = decay S + key value^T - write (read^T S)`.
+
+It has two forms. In steps, each step computes a new state. In blocks, the outputs of a block of
+steps are products of matrices: those with the state before the block, and a sum over all pairs of
+steps in the block. The derivative of the first form keeps the state of every step, that of the
+second form keeps one state per block.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.lax as lax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._kernels.sizes import is_known
+from .._select import select
+from .coefficients import is_one, spread
+from .matrix_block import Inputs, block
+from .recurrences import Steps, in_sequence
+from .states import State, hold
+
+BLOCK = 64  # steps with one decay per head
+CHANNEL_BLOCK = 16  # steps with one decay per key channel, whose pairs are larger
+MANY_BLOCKS = 2  # more blocks than this are computed again in the backward pass
+
+
+def step(state: Array, x: Inputs, before: bool, kept: Any = None) -> tuple[Array, Array]:
+    """The state after one step, and its output. The axes of the state are `(..., key, value)`."""
+    new = jnp.exp(x.log_decay)[..., None] * state + x.key[..., None] * x.value[..., None, :]
+    if x.read is not None and x.write is not None:
+        new = new - x.write[..., None] * _apply(x.read, state)[..., None, :]
+    new = hold(kept, state, new)
+    return new, _apply(x.query, state if before else new)
+
+
+def in_steps(
+    x: Inputs,
+    now: Array,
+    first: Array,
+    safe: Array,
+    valid: Steps,
+    resets: Steps,
+    before: bool,
+    kept: Any = None,
+) -> tuple[Array, Array]:
+    """The last state, and the outputs of all steps."""
+
+    def body(state: Array, xs: Any) -> tuple[Array, Array]:
+        x, valid, reset, kept = xs
+        start = state if reset is None else select(reset, first, state)
+        new, output = step(select(valid, start, safe), x, before, kept)
+        return select(valid, new, state), output
+
+    xs = x, valid, resets, kept
+    if is_one(x.query.shape[0]):  # without a loop
+        last, output = body(now, jax.tree.map(lambda a: a[0], xs))
+        return last, output[None]
+    return lax.scan(body, now, xs)
+
+
+def in_blocks(
+    x: Inputs,
+    now: Array,
+    first: Array,
+    safe: Array,
+    valid: Steps,
+    resets: Steps,
+    before: bool,
+) -> tuple[Array, Array]:
+    """The same, one block of steps after another."""
+    num_steps = x.query.shape[0]
+    size = block_size(num_steps, BLOCK if x.log_decay.shape[-1] == 1 else CHANNEL_BLOCK)
+    number, rest = divmod(num_steps, size)
+
+    def inside(mask: Steps) -> Array | None:
+        if mask is None:
+            return None
+        heads = range(mask.ndim - 1, now.ndim - 2)
+        return lax.expand_dims(jnp.moveaxis(mask, 0, -1), heads)
+
+    def body(state: Array, xs: Any) -> tuple[Array, Array]:
+        x, valid, resets = xs
+        x = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2), x)
+        new, output = block(state, first, x, inside(valid), inside(resets), before)
+        return new, jnp.moveaxis(output, -2, 0)
+
+    xs, outputs, state = (x, valid, resets), [], now
+    if number == 1:
+        state, output = body(state, jax.tree.map(lambda a: a[:size], xs))
+        outputs.append(output)
+    else:
+        cut = lambda a: a[: number * size].reshape(number, size, *a.shape[1:])
+        run = jax.checkpoint(body, prevent_cse=False) if number > MANY_BLOCKS else body
+        state, output = lax.scan(run, state, jax.tree.map(cut, xs))
+        outputs.append(output.reshape(number * size, *output.shape[2:]))
+    if rest:
+        state, output = body(state, jax.tree.map(lambda a: a[number * size :], xs))
+        outputs.append(output)
+    output = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs)
+    if valid is not None:
+        output = select(valid, output, step(safe[None], x, before)[1])
+    return state, output
+
+
+def block_size(num_steps: int, most: int) -> int:
+    """The number of steps in a block: about `most`, and a divisor if there is one nearby."""
+    if num_steps <= most:
+        return num_steps
+    sizes = range(most // 2, most + most // 4)
+    return min(sizes, key=lambda size: (num_steps % size > 0, abs(size - most)))
+
+
+def by_derivative(before: bool, forward: Callable) -> Callable[..., tuple[Array, Array]]:
+    """`in_blocks` where a derivative is taken, and `forward` elsewhere."""
+
+    @jax.custom_jvp
+    def run(x: Inputs, now: Array, first: Array, safe: Array, valid: Steps, resets: Steps):
+        return forward(x, now, first, safe, valid, resets, before)
+
+    def rule(primals: Any, tangents: Any):
+        from .._kernels.linear import is_zero
+
+        *arrays, valid, resets = primals
+        leaves, tree = jax.tree.flatten(arrays)
+        tangents = jax.tree.leaves(tangents[:4], is_leaf=is_zero)
+        moving = [i for i, t in enumerate(tangents) if not is_zero(t)]
+
+        def of_moving(*values: Array):
+            own = list(leaves)
+            for i, value in zip(moving, values, strict=True):
+                own[i] = value
+            return in_blocks(*tree.unflatten(own), valid, resets, before)
+
+        start = tuple(leaves[i] for i in moving)
+        return jax.jvp(of_moving, start, tuple(tangents[i] for i in moving))
+
+    run.defjvp(rule, symbolic_zeros=True)
+    return run
+
+
+def run_matrix(
+    x: Inputs, state: State, valid: Steps, resets: Steps, num_steps: Any, method: str, before: bool
+) -> tuple[Array, Array, Callable[[], Array]]:
+    """The last state, the outputs of all steps, and a function that returns all states."""
+    kept = None if state.kept is None else spread(state.kept, num_steps, state)
+    values = state.now, state.first, state.safe
+    if kept is not None or is_one(num_steps) or not is_known(num_steps):
+        last, outputs = in_steps(x, *values, valid, resets, before, kept)
+    elif method == "associative":
+        last, outputs = in_blocks(x, *values, valid, resets, before)
+    else:
+        last, outputs = by_derivative(before, FORWARD[method])(x, *values, valid, resets)
+
+    def history() -> Array:
+        move = lambda state, xs: step(state, xs[0], False, xs[1])[0]
+        return in_sequence(move, *values, (x, kept), valid, resets, num_steps).held
+
+    return last, outputs, history
+
+
+def _by_platform(*args: Any) -> tuple[Array, Array]:
+    *arrays, before = args
+    steps, blocks = (functools.partial(form, before=before) for form in (in_steps, in_blocks))
+    return lax.platform_dependent(*arrays, cpu=steps, default=blocks)
+
+
+FORWARD = {"sequential": in_steps, "auto": _by_platform}
+
+
+def _apply(vector: Array, state: Array) -> Array:
+    """`vector^T state`."""
+    return jnp.einsum("...k,...kv->...v", vector, state)
