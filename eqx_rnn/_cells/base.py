@@ -44,6 +44,14 @@ class CoreOptions(TypedDict, total=False):
     key: Required[PRNGKeyArray]
 
 
+class MatrixOptions(TypedDict, total=False):
+    """The keyword arguments of a cell that may have no weights: see `MatrixCell`."""
+
+    carry_init: Initializer
+    dtype: DTypeLike | None
+    key: PRNGKeyArray | None
+
+
 class WeightOptions(CoreOptions, total=False):
     """The keyword arguments of a cell with matrices and no biases: see `WeightCell`."""
 
@@ -113,7 +121,7 @@ class AbstractCell(RNNCellBase):
         self,
         input_size: int,
         hidden_size: int,
-        options: CoreOptions,
+        options: CoreOptions | MatrixOptions,
         kernel_size: tuple[int, ...] = (),
         **sizes: int | None,
     ) -> Draw:

@@ -2,28 +2,21 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import ChunkCell
 from .._checks.options import check_sizes
-from ..initializers import Initializer, draw_carry
+from ..initializers import draw_carry
 from .base import BlockCell, VectorCell
+from .base import MatrixOptions as MatrixOptions
 from .draw import Draw
 
 Matrix = Float[Array, "*batch {self.num_heads} {self.key_size} {self.value_size}"]
-
-
-class MatrixOptions(TypedDict, total=False):
-    """The keyword arguments of a cell with one matrix per head and no weights to draw."""
-
-    carry_init: Initializer
-    dtype: DTypeLike | None
-    key: PRNGKeyArray | None
 
 
 class MatrixCell(VectorCell, ChunkCell, key=None):

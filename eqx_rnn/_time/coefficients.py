@@ -43,7 +43,7 @@ def per_step(
         elif is_one(a.shape[0]):
             a = a[0]
         found.append(a.astype(dtype))
-    return state.astype(dtype), Inputs(*found.values())
+    return state.astype(dtype), found
 
 
 def spread(a: Any, num_steps: Any, state: State) -> Array:
@@ -69,15 +69,14 @@ def matrix_inputs(
             f"size) with {num_batch_axes} batch axes, got {state!r}."
         )
     *leading, key_size, value_size = num_steps, *state.shape
-    given = {name: value for name, value in arguments.items() if value is not None}
-    dtype = widest(state.dtype, *given.values())
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError("time.matrix: all arguments must be real.")
-    found: dict[str, Array | None] = dict.fromkeys(arguments)
-    for name, value in given.items():
-        if getattr(value, "describes_itself", False):
+    dtype = widest(state.dtype, *arguments.values())
+    found = []
+    for name, value in arguments.items():
+        if value is None or getattr(value, "describes_itself", False):
             raise TypeError(f"time.matrix: `{name}` must be an array, got {describe(value)}.")
         a = jnp.asarray(value)
+        if jnp.issubdtype(a.dtype, jnp.complexfloating):
+            raise TypeError(f"time.matrix: `{name}` must be real, got {describe(a)}.")
         sizes = {"value": (value_size,), "log_decay": (1, key_size)}.get(name, (key_size,))
         is_constant = a.ndim <= num_heads_axes + 1
         fits = (a.ndim == 0 and name == "log_decay") or (
@@ -98,5 +97,6 @@ def matrix_inputs(
             )
         a = lax.expand_dims(a, range(state.ndim - a.ndim))
         heads = a.shape[1 + num_batch_axes :]
-        found[name] = jnp.broadcast_to(a, (*leading[: 1 + num_batch_axes], *heads)).astype(dtype)
-    return state.astype(dtype), Inputs(*found.values())
+        found.append(jnp.broadcast_to(a, (*leading[: 1 + num_batch_axes], *heads)).astype(dtype))
+    query, key, value, log_decay, *erase = found
+    return state.astype(dtype), Inputs(query, key, value, log_decay, tuple(erase))

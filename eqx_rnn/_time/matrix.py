@@ -15,6 +15,7 @@ import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._kernels.separate import separate
 from .._kernels.sizes import is_known
 from .._select import select
 from .coefficients import is_one, spread
@@ -24,14 +25,14 @@ from .states import State, hold
 
 BLOCK = 64  # steps with one decay per head
 CHANNEL_BLOCK = 16  # steps with one decay per key channel, whose pairs are larger
-MANY_BLOCKS = 2  # more blocks than this are computed again in the backward pass
 
 
 def step(state: Array, x: Inputs, before: bool, kept: Any = None) -> tuple[Array, Array]:
     """The state after one step, and its output. The axes of the state are `(..., key, value)`."""
     new = jnp.exp(x.log_decay)[..., None] * state + x.key[..., None] * x.value[..., None, :]
-    if x.read is not None and x.write is not None:
-        new = new - x.write[..., None] * _apply(x.read, state)[..., None, :]
+    if x.erase:
+        read, write = x.erase
+        new = new - write[..., None] * _apply(read, state)[..., None, :]
     new = hold(kept, state, new)
     return new, _apply(x.query, state if before else new)
 
@@ -56,7 +57,8 @@ def in_steps(
 
     xs = x, valid, resets, kept
     if is_one(x.query.shape[0]):  # without a loop
-        last, output = body(now, jax.tree.map(lambda a: a[0], xs))
+        x = jax.tree.map(separate, x)
+        last, output = body(now, jax.tree.map(lambda a: a[0], (x, valid, resets, kept)))
         return last, output[None]
     return lax.scan(body, now, xs)
 
@@ -93,8 +95,8 @@ def in_blocks(
         outputs.append(output)
     else:
         cut = lambda a: a[: number * size].reshape(number, size, *a.shape[1:])
-        run = jax.checkpoint(body, prevent_cse=False) if number > MANY_BLOCKS else body
-        state, output = lax.scan(run, state, jax.tree.map(cut, xs))
+        again = jax.checkpoint(body, prevent_cse=False)  # the backward pass computes it again
+        state, output = lax.scan(again, state, jax.tree.map(cut, xs))
         outputs.append(output.reshape(number * size, *output.shape[2:]))
     if rest:
         state, output = body(state, jax.tree.map(lambda a: a[number * size :], xs))
@@ -132,7 +134,8 @@ def by_derivative(before: bool, forward: Callable) -> Callable[..., tuple[Array,
             own = list(leaves)
             for i, value in zip(moving, values, strict=True):
                 own[i] = value
-            return in_blocks(*tree.unflatten(own), valid, resets, before)
+            x, now, first, safe = tree.unflatten(own)
+            return in_blocks(x, now, first, safe, valid, resets, before)
 
         start = tuple(leaves[i] for i in moving)
         return jax.jvp(of_moving, start, tuple(tangents[i] for i in moving))
@@ -146,11 +149,11 @@ def run_matrix(
 ) -> tuple[Array, Array, Callable[[], Array]]:
     """The last state, the outputs of all steps, and a function that returns all states."""
     kept = None if state.kept is None else spread(state.kept, num_steps, state)
-    values = state.now, state.first, state.safe
+    now, first, safe = values = state.now, state.first, state.safe
     if kept is not None or is_one(num_steps) or not is_known(num_steps):
-        last, outputs = in_steps(x, *values, valid, resets, before, kept)
+        last, outputs = in_steps(x, now, first, safe, valid, resets, before, kept)
     elif method == "associative":
-        last, outputs = in_blocks(x, *values, valid, resets, before)
+        last, outputs = in_blocks(x, now, first, safe, valid, resets, before)
     else:
         last, outputs = by_derivative(before, FORWARD[method])(x, *values, valid, resets)
 

@@ -18,6 +18,7 @@ difference of two long sums would be inexact.
 import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -32,8 +33,7 @@ class Inputs(NamedTuple):
     key: Array
     value: Array
     log_decay: Array
-    read: Array | None
-    write: Array | None
+    erase: tuple[Array, ...]  # `(read, write)`, or empty
 
 
 def block(
@@ -52,14 +52,10 @@ def block(
     # A product with zero would carry NaN from one step or segment to others. So steps with NaN are
     # left out, and what depends on them is marked at the end.
     x = x._replace(log_decay=jnp.maximum(x.log_decay, _least_log(x.log_decay.dtype)))
-    is_bad = [None if a is None else ~jnp.isfinite(a).all(-1) for a in x]
-    bad_query, *written = is_bad
-    bad = functools.reduce(jnp.logical_or, [b for b in written if b is not None])
+    is_bad = jax.tree.map(lambda a: ~jnp.isfinite(a).all(-1), x)
+    q, k, v, g, erase = jax.tree.map(lambda a, b: jnp.where(b[..., None], 0, a), x, is_bad)
+    bad = functools.reduce(jnp.logical_or, jax.tree.leaves(is_bad[1:]))
     bad_now = ~jnp.isfinite(state).all((-2, -1))[..., None]
-    q, k, v, g, read, write = (
-        None if a is None or b is None else jnp.where(b[..., None], 0, a)
-        for a, b in zip(x, is_bad, strict=True)
-    )
     state = jnp.where(bad_now[..., None], 0, state)
 
     earlier = jnp.tril(
@@ -96,13 +92,14 @@ def block(
     output = carried(q, up) + pairs(q, k, up, reached) @ v
     decayed = jnp.swapaxes(jnp.exp(total[..., -1:, :]), -1, -2) * start
     new = decayed + jnp.swapaxes(k * left, -1, -2) @ v
-    if read is not None and write is not None:
+    if erase:
+        read, write = erase
         erased = carried(read, "before") + pairs(read, k, "before", strictly) @ v
         erased = inverse(pairs(read, write, "before", strictly)) @ erased
         output = output - pairs(q, write, up, reached) @ erased
         new = new - jnp.swapaxes(write * left, -1, -2) @ erased
 
-    spoiled = (reached & bad[..., None, :]).any(-1) | (old & bad_now) | bad_query
+    spoiled = (reached & bad[..., None, :]).any(-1) | (old & bad_now) | is_bad.query
     lost = (earlier[..., -1, :] & bad).any(-1) | (old[..., -1] & bad_now[..., 0])
     output = jnp.where(spoiled[..., None], jnp.nan, output)
     return jnp.where(lost[..., None, None], jnp.nan, new), output

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from .._checks.messages import describe
+from .._checks.messages import describe, describe_tree
 from .._dtypes import widest
 from .affine import BLEND, LINEAR
 from .any_step import run_any
@@ -115,9 +115,13 @@ class Time(Runner):
         check_state("matrix", state)
         if read not in ("after", "before"):
             raise ValueError(f'time.matrix: `read` must be "after" or "before", got {read!r}.')
-        reads, writes = (None, None) if erase is None else erase
+        if erase is not None and not (isinstance(erase, tuple | list) and len(erase) == 2):
+            raise TypeError(
+                "time.matrix: `erase` must be the pair (read, write), or None, got "
+                f"{describe_tree(erase)}."
+            )
         given = dict(query=query, key=key, value=value, log_decay=log_decay)
-        given |= {"erase[0]": reads, "erase[1]": writes}
+        given |= {f"erase[{k}]": a for k, a in enumerate(erase or ())}
         wide, x = matrix_inputs(state, self._num_steps, len(self._batch), given)
         run = run_matrix(x, wide, *self._masks, self._num_steps, self._method, read == "before")
         last, outputs, history = run
