@@ -4,7 +4,7 @@
     python benchmarks/linear.py --quick
     python benchmarks/linear.py --steps 1024 4096 --batch 1 8 --width 64 128
 
-Float32, on the CPU of this machine, time first. Three programs:
+Float32, on the CPU of this machine, time first. The programs are those of `matrix.py`, and:
 
 - `scan`: h' = a h + b, with real a and b given for every step and feature, alone.
 - `LRU`: the layer, with as many states as features.
@@ -30,6 +30,7 @@ import jax
 import jax.lax as lax
 import jax.numpy as jnp
 import jax.random as jr
+import matrix
 import numpy as np
 from peers import Model, num_cores
 from speed import cpu_model
@@ -176,6 +177,21 @@ PROGRAMS: dict[str, dict[str, tuple[str, Build]]] = {
         "whole": ("eqx_rnn", functools.partial(whole, MIN_GRU)),
         "own lax.scan": ("jax", functools.partial(step_scan, MIN_GRU)),
         "products only": ("jax", functools.partial(products_only, 2, 0)),
+    },
+    "S6": {
+        OURS: ("eqx_rnn", matrix.ours_s6),
+        "step scan": ("jax", matrix.s6_scan),
+        "associative_scan": ("jax", matrix.s6_associative),
+    },
+    "SSD": {
+        OURS: ("eqx_rnn", matrix.ours_ssd),
+        "step scan": ("jax", matrix.ssd_scan),
+    },
+    "DeltaNet": {
+        OURS: ("eqx_rnn", matrix.ours_delta),
+        "own lax.scan": ("jax", matrix.delta_scan),
+        "discretax": ("discretax", matrix.discretax_delta),
+        "memax": ("memax", matrix.memax_delta),
     },
 }
 

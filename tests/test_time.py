@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import random_like
+from helpers import assert_close, random_like
 
 import eqx_rnn
 from eqx_rnn import RNN
@@ -372,3 +372,50 @@ def test_a_skipped_step_of_any_function_starts_from_a_valid_step():
     mask = jnp.ones((7, 2), bool).at[jnp.array([0, 4, 5])].set(False)
     loss = lambda cell: jnp.sum(RNN(cell, time_major=True)(x, mask=mask))
     assert np.all(np.isfinite(eqx.filter_grad(loss)(Rising(jnp.ones(3))).weight))
+
+
+class Expanded(eqx_rnn.ChunkCell):
+    """Several states per feature, by `expand` or by `linear`."""
+
+    weight: jax.Array
+    by: str = eqx.field(static=True, default="expand")
+
+    num_feature_dims = 1
+
+    def initialize_carry(self, key, sample_input):
+        return jnp.zeros((*sample_input.shape, 2), sample_input.dtype)
+
+    def chunk(self, carry, inputs, time):
+        if self.by == "expand":
+            return time.expand(carry, Expanded.coefficients, Expanded.readout, self, inputs)
+        new, h = time.linear(carry, *self.coefficients(inputs))
+        return new, self.readout(h, inputs)
+
+    def coefficients(self, x):
+        return jnp.tanh(x[..., None] * self.weight), x[..., None] * jnp.arange(1.0, 3)
+
+    def readout(self, h, x):
+        return jnp.sum(h, -1) * x
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_expand_equals_linear(reverse):
+    """Values, gradients and all carries, with and without masks, NaN at skipped steps."""
+    mask = jnp.ones((7, 2), bool).at[jnp.array([0, 3, 6]), 0].set(False)
+    weight = random_like(jax.ShapeDtypeStruct((3, 2), float), 4)
+    for masks in (
+        {},
+        {"mask": mask},
+        {"mask": mask, "resets": jnp.zeros_like(mask).at[4].set(True)},
+    ):
+        x = jnp.where(mask[..., None], X, jnp.nan) if masks else X
+
+        def run(cell, masks=masks, x=x, carries=True):
+            rnn = RNN(cell, time_major=True, reverse=reverse, chunk_size=3)
+            return rnn(x, return_carry=carries, **masks)
+
+        expanded, linear = Expanded(weight), Expanded(weight, by="linear")
+        loss = lambda cell: jnp.sum(run(cell)[1] ** 2) + jnp.sum(run(cell)[0])
+        assert_close(run(expanded), run(linear))
+        assert_close(run(expanded, carries="all"), run(linear, carries="all"))
+        assert_close(eqx.filter_grad(loss)(expanded).weight, eqx.filter_grad(loss)(linear).weight)

@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 from .._kernels.sizes import is_known
 
 CACHE_BYTES = 2_000_000
-CHUNK_BYTES = 1_000_000  # inputs and carries of a chunk that is computed twice
+CHUNK_BYTES = 750_000  # inputs and carries of a chunk that is computed twice
 SMALL_BYTES = 10_000_000  # inputs and carries of all steps that are one chunk
 SHORTEST = 4  # steps
 FEWEST_ROWS = 256  # with fewer rows, the products of a chunk are slow

@@ -23,8 +23,7 @@ def per_step(
     for name, value in coefficients.items():
         if value is None or getattr(value, "describes_itself", False):
             raise TypeError(f"time.{verb}: `{name}` must be an array, got {describe(value)}.")
-    is_complex = jnp.issubdtype(state.dtype, jnp.complexfloating)
-    dtype = state.dtype if is_complex else widest(state.dtype, *coefficients.values())
+    dtype = wider(state, *coefficients.values())
     by_step, rank = (num_steps, *state.shape), len(state.shape)
     found = []
     for name, value in coefficients.items():
@@ -44,6 +43,13 @@ def per_step(
             a = a[0]
         found.append(a.astype(dtype))
     return state.astype(dtype), found
+
+
+def wider(state: State, *coefficients: Any) -> Any:
+    """The dtype of the state and its coefficients together. A complex state keeps its dtype."""
+    if jnp.issubdtype(state.dtype, jnp.complexfloating):
+        return state.dtype
+    return widest(state.dtype, *coefficients)
 
 
 def spread(a: Any, num_steps: Any, state: State) -> Array:

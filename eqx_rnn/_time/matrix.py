@@ -6,7 +6,6 @@ steps in the block. The derivative of the first form keeps the state of every st
 second form keeps one state per block.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from jaxtyping import Array
 from .._kernels.separate import separate
 from .._kernels.sizes import is_known
 from .._select import select
+from .by_derivative import by_derivative
 from .coefficients import is_one, spread
 from .matrix_block import Inputs, block
 from .recurrences import Steps, in_sequence
@@ -115,35 +115,6 @@ def block_size(num_steps: int, most: int) -> int:
     return min(sizes, key=lambda size: (num_steps % size > 0, abs(size - most)))
 
 
-def by_derivative(before: bool, forward: Callable) -> Callable[..., tuple[Array, Array]]:
-    """`in_blocks` where a derivative is taken, and `forward` elsewhere."""
-
-    @jax.custom_jvp
-    def run(x: Inputs, now: Array, first: Array, safe: Array, valid: Steps, resets: Steps):
-        return forward(x, now, first, safe, valid, resets, before)
-
-    def rule(primals: Any, tangents: Any):
-        from .._kernels.linear import is_zero
-
-        *arrays, valid, resets = primals
-        leaves, tree = jax.tree.flatten(arrays)
-        tangents = jax.tree.leaves(tangents[:4], is_leaf=is_zero)
-        moving = [i for i, t in enumerate(tangents) if not is_zero(t)]
-
-        def of_moving(*values: Array):
-            own = list(leaves)
-            for i, value in zip(moving, values, strict=True):
-                own[i] = value
-            x, now, first, safe = tree.unflatten(own)
-            return in_blocks(x, now, first, safe, valid, resets, before)
-
-        start = tuple(leaves[i] for i in moving)
-        return jax.jvp(of_moving, start, tuple(tangents[i] for i in moving))
-
-    run.defjvp(rule, symbolic_zeros=True)
-    return run
-
-
 def run_matrix(
     x: Inputs, state: State, valid: Steps, resets: Steps, num_steps: Any, method: str, before: bool
 ) -> tuple[Array, Array, Callable[[], Array]]:
@@ -152,25 +123,18 @@ def run_matrix(
     now, first, safe = values = state.now, state.first, state.safe
     if kept is not None or is_one(num_steps) or not is_known(num_steps):
         last, outputs = in_steps(x, now, first, safe, valid, resets, before, kept)
-    elif method == "associative":
-        last, outputs = in_blocks(x, now, first, safe, valid, resets, before)
     else:
-        last, outputs = by_derivative(before, FORWARD[method])(x, *values, valid, resets)
+        own = {"before": before}
+        steps = lambda arrays, masks: in_steps(*arrays, *masks, **own)
+        blocks = lambda arrays, masks: in_blocks(*arrays, *masks, **own)
+        run = by_derivative(steps, blocks, method)
+        last, outputs = run((x, now, first, safe), (valid, resets))
 
     def history() -> Array:
         move = lambda state, xs: step(state, xs[0], False, xs[1])[0]
         return in_sequence(move, *values, (x, kept), valid, resets, num_steps).held
 
     return last, outputs, history
-
-
-def _by_platform(*args: Any) -> tuple[Array, Array]:
-    *arrays, before = args
-    steps, blocks = (functools.partial(form, before=before) for form in (in_steps, in_blocks))
-    return lax.platform_dependent(*arrays, cpu=steps, default=blocks)
-
-
-FORWARD = {"sequential": in_steps, "auto": _by_platform}
 
 
 def _apply(vector: Array, state: Array) -> Array:

@@ -12,6 +12,7 @@ from .._dtypes import widest
 from .affine import BLEND, LINEAR
 from .any_step import run_any
 from .coefficients import matrix_inputs
+from .expanded import Expansion, expand
 from .history import count, shift, window
 from .matrix import run_matrix
 from .recurrences import compose_maximum, step_maximum
@@ -73,6 +74,32 @@ class Time(Runner):
         parallel = lambda: self._in_parallel(wide, g, i, step_maximum, compose_maximum, identity)
         return self._choose(state, sequential, parallel)
 
+    def expand(
+        self,
+        state: State,
+        coefficients: Callable[[Any, Any], tuple[Any, Any]],
+        readout: Callable[[Any, Array, Any], PyTree[Array]],
+        weights: PyTree,
+        xs: PyTree[Array],
+    ) -> tuple[Advanced, PyTree[Array]]:
+        """`h' = a h + b` with states much larger than the inputs and outputs.
+
+        This is `linear` with `a, b = coefficients(weights, xs)` and `y = readout(weights, h', xs)`.
+        Where no derivative is taken, a CPU computes both functions step by step, so the states of
+        several steps never exist together.
+
+        **Arguments:**
+
+        - `state`: the part `h` of the carry.
+        - `coefficients`, `readout`: functions of arrays with steps in front. They get all that has
+            a derivative as arguments.
+        - `weights`, `xs`: any PyTree, and arrays `(steps, *batch, ...)` in any PyTree.
+
+        **Returns:** the part of the new carry, and `y` of all steps.
+        """
+        check_state("expand", state)
+        return expand(self, Expansion(coefficients, readout), state, weights, xs)
+
     def matrix(
         self,
         state: State,
@@ -89,8 +116,7 @@ class Time(Runner):
             S' = exp(log_decay) S + key value^T - write (read^T S)        with erase=(read, write)
             y = query^T S'                                                or query^T S, before it
 
-        For the delta rule with a decay, pass `erase=(exp(log_decay) * key, beta * key)` and
-        `beta * value`.
+        The delta rule has `erase=(exp(log_decay) * key, beta * key)` and values `beta * value`.
 
         **Arguments:**
 
@@ -103,8 +129,7 @@ class Time(Runner):
         - `erase`: the pair `(read, write)`, both like `key`.
         - `read`: whether `y` is read after the update or before it.
 
-        Arguments without steps and batch axes are the same everywhere. Axes of heads may have size
-        1.
+        Arguments without steps and batch axes are the same everywhere. Heads may have size 1.
 
         **Returns:** the part of the new carry, and `y`, `(steps, *batch, *heads, value size)`.
 
@@ -123,8 +148,8 @@ class Time(Runner):
         given = dict(query=query, key=key, value=value, log_decay=log_decay)
         given |= {f"erase[{k}]": a for k, a in enumerate(erase or ())}
         wide, x = matrix_inputs(state, self._num_steps, len(self._batch), given)
-        run = run_matrix(x, wide, *self._masks, self._num_steps, self._method, read == "before")
-        last, outputs, history = run
+        how = self._num_steps, self._method, read == "before"
+        last, outputs, history = run_matrix(x, wide, *self._masks, *how)
         return Advanced(state, last, history), outputs
 
     def scan(
