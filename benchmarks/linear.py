@@ -30,6 +30,7 @@ import jax
 import jax.lax as lax
 import jax.numpy as jnp
 import jax.random as jr
+import linear_peers
 import matrix
 import numpy as np
 from peers import Model, num_cores
@@ -131,31 +132,6 @@ def step_scan(make: Callable, steps: int, batch: int, width: int) -> Model:
     return Model(apply, weights, tuple(arrays(steps, batch, width)))
 
 
-def memax_lru(steps: int, batch: int, width: int) -> Model:
-    from memax.equinox.semigroups.lru import LRU
-
-    model = LRU(recurrent_size=width, hidden_size=width, key=jr.key(1))
-    weights, static = eqx.partition(model, eqx.is_inexact_array)
-    starts = jnp.zeros(steps, bool)
-
-    def apply(weights: Any, x: jax.Array) -> jax.Array:
-        model = eqx.combine(weights, static)
-        return jax.vmap(lambda x: model(model.initialize_carry(), (x, starts))[1])(x)
-
-    (x,) = arrays(steps, batch, width)
-    return Model(apply, weights, (jnp.swapaxes(x, 0, 1),), batch_major=True)
-
-
-def discretax_lru(steps: int, batch: int, width: int) -> Model:
-    from discretax.sequence_mixers.lru import LRUSequenceMixer
-
-    model = LRUSequenceMixer(width, jr.key(1), state_dim=width)
-    weights, static = eqx.partition(model, eqx.is_inexact_array)
-    apply = lambda weights, x: jax.vmap(lambda x: eqx.combine(weights, static)(x, jr.key(0)))(x)
-    (x,) = arrays(steps, batch, width)
-    return Model(apply, weights, (jnp.swapaxes(x, 0, 1),), batch_major=True)
-
-
 LRU, MIN_GRU = eqx_rnn.LRUCell, eqx_rnn.MinGRUCell
 PROGRAMS: dict[str, dict[str, tuple[str, Build]]] = {
     "scan": {
@@ -168,8 +144,8 @@ PROGRAMS: dict[str, dict[str, tuple[str, Build]]] = {
         OURS: ("eqx_rnn", functools.partial(layer, LRU)),
         "whole": ("eqx_rnn", functools.partial(whole, LRU)),
         "own lax.scan": ("jax", functools.partial(step_scan, LRU)),
-        "memax": ("memax", memax_lru),
-        "discretax": ("discretax", discretax_lru),
+        "memax": ("memax", linear_peers.memax_lru),
+        "discretax": ("discretax", linear_peers.discretax_lru),
         "products only": ("jax", functools.partial(products_only, 2, 1)),
     },
     "minGRU": {
@@ -190,8 +166,8 @@ PROGRAMS: dict[str, dict[str, tuple[str, Build]]] = {
     "DeltaNet": {
         OURS: ("eqx_rnn", matrix.ours_delta),
         "own lax.scan": ("jax", matrix.delta_scan),
-        "discretax": ("discretax", matrix.discretax_delta),
-        "memax": ("memax", matrix.memax_delta),
+        "discretax": ("discretax", linear_peers.discretax_delta),
+        "memax": ("memax", linear_peers.memax_delta),
     },
 }
 

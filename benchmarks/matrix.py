@@ -15,12 +15,12 @@ import jax
 import jax.lax as lax
 import jax.numpy as jnp
 import jax.random as jr
+from linear_peers import HEAD, heads_of
 from peers import Model
 
 import eqx_rnn
 
 STATES = 16
-HEAD = 64
 
 
 def run(cell: eqx_rnn.RNNCellBase, *inputs: jax.Array, **options: Any) -> Model:
@@ -82,10 +82,6 @@ def s6_associative(steps: int, batch: int, width: int) -> Model:
         return jnp.einsum("tbdn,tbn->tbd", h, c) + weights[1] * u
 
     return Model(apply, s6_weights(width), s6_inputs(steps, batch, width))
-
-
-def heads_of(steps: int, batch: int, width: int) -> tuple[int, ...]:
-    return steps, batch, max(width // HEAD, 1), min(width, HEAD)
 
 
 def ssd_inputs(*sizes: int) -> tuple[jax.Array, ...]:
@@ -163,32 +159,6 @@ def delta_scan(*sizes: int) -> Model:
 
     def apply(weights: Any, x: jax.Array) -> jax.Array:
         cell = eqx.combine(weights, static)
-        return lax.scan(cell, cell.initialize_carry(None, x[0]), x)[1]
+        return lax.scan(lambda h, x: cell(h, x), cell.initialize_carry(None, x[0]), x)[1]
 
     return Model(apply, weights, (delta_inputs(*sizes),))
-
-
-def memax_delta(steps: int, batch: int, width: int) -> Model:
-    from memax.equinox.semigroups.delta import DeltaNet
-
-    _, _, heads, size = heads_of(steps, batch, width)
-    model = DeltaNet(size, size, key=jr.key(1))
-    weights, static = eqx.partition(model, eqx.is_inexact_array)
-    starts = jnp.zeros(steps, bool)
-
-    def apply(weights: Any, x: jax.Array) -> jax.Array:
-        model = eqx.combine(weights, static)
-        return jax.vmap(lambda x: model(model.initialize_carry(), (x, starts))[1])(x)
-
-    x = jr.normal(jr.key(0), (batch * heads, steps, size))
-    return Model(apply, weights, (x,), batch_major=True)
-
-
-def discretax_delta(steps: int, batch: int, width: int) -> Model:
-    from discretax.sequence_mixers.deltanet import DeltaNetSequenceMixer
-
-    model = DeltaNetSequenceMixer(width, jr.key(1), n_heads=max(width // HEAD, 1))
-    weights, static = eqx.partition(model, eqx.is_inexact_array)
-    apply = lambda weights, x: jax.vmap(lambda x: eqx.combine(weights, static)(x, jr.key(0)))(x)
-    x = jnp.swapaxes(delta_inputs(steps, batch, width), 0, 1)
-    return Model(apply, weights, (x,), batch_major=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from helpers import FLOAT, random_like
@@ -21,6 +22,8 @@ class Case:
     oracle: Callable[[Any, list, np.ndarray], tuple[list, np.ndarray]]
     features: tuple[int, ...] = (3,)
     call: tuple = ()  # the class of the cell, with its arguments by position and by name
+    log_decays: tuple[int, int] = (0, 0)  # which features of the inputs are logarithms of decays
+    input_scale: float = 1.0
 
     def cell(self, dtype: Any = FLOAT, seed: int = 0) -> Any:
         """The cell with random distinct weights, including biases."""
@@ -28,7 +31,10 @@ class Case:
         return random_like(shapes, seed, scale=0.5)
 
     def inputs(self, *leading: int, seed: int = 2, dtype: Any = FLOAT) -> jax.Array:
-        return random_like(jax.ShapeDtypeStruct((*leading, *self.features), dtype), seed)
+        struct = jax.ShapeDtypeStruct((*leading, *self.features), dtype)
+        x = random_like(struct, seed, self.input_scale)
+        start, stop = self.log_decays
+        return x.at[..., start:stop].set(-jnp.abs(x[..., start:stop])) if stop else x
 
     def carry(self, cell: Any, *batch: int, seed: int = 3) -> Any:
         """A random carry in place of the zeros that cells start from."""
@@ -51,6 +57,9 @@ def weights(cell: Any) -> types.SimpleNamespace:
     return types.SimpleNamespace(**fields)
 
 
-def row(name, oracle, cell_type, *args, features=(3,), **options) -> Case:
+def row(
+    name, oracle, cell_type, *args, features=(3,), log_decays=(0, 0), input_scale=1.0, **options
+) -> Case:
     make = lambda **extra: cell_type(*args, **options, **extra)
-    return Case(name, make, oracle, features, (cell_type, args, options))
+    call = cell_type, args, options
+    return Case(name, make, oracle, features, call, log_decays, input_scale)

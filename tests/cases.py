@@ -9,6 +9,7 @@ from case import Case as Case
 from case import row
 from case import weights as weights
 from cases_linear import LINEAR
+from cases_lmu import LMU
 from plain_cell import PlainCell
 
 import eqx_rnn
@@ -149,6 +150,7 @@ CELLS = [
         state="current",
         use_bias=False,
     ),
+    *LMU,
 ]
 
 # The inner cells of wrappers. They are as wide as their inputs, which a wrapper may add to outputs.
@@ -198,6 +200,7 @@ CASES = CELLS + LINEAR + WRAPPED
 # For tests that compile much: each cell, each wrapper and each inner cell, but not each pair.
 FEW_CASES = (
     CELLS
-    + [case for case in LINEAR if case.name in ("sru2", "hawk", "lru")]
+    + [case for case in LINEAR if case.name in ("sru2", "hawk", "lru", "gla-core", "mlstm")]
     + [case for k, case in enumerate(WRAPPED) if k % len(INNER) == k // len(INNER) % len(INNER)]
 )
+ONE_PER_CLASS = list({type(case.cell()): case for case in reversed(FEW_CASES)}.values())

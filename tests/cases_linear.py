@@ -4,6 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import oracles_linear as oracles
 from case import row
+from cases_attention import ATTENTION
+from cases_delta import DELTA, MLSTM
+from cases_lmu import LEGENDRE
+from cases_mamba import MAMBA
+from cases_rwkv import RWKV
 
 import eqx_rnn
 
@@ -74,8 +79,12 @@ LINEAR = [
     ),
     row("lin-oss", oracles.lin_oss, eqx_rnn.LinOSSCell, 3, 4),
     row("lin-oss-imex", oracles.lin_oss, eqx_rnn.LinOSSCell, 3, 4, scheme="imex"),
+    *(MAMBA + ATTENTION + DELTA + MLSTM + RWKV + LEGENDRE),
 ]
 
 # For tests of chunks that compile much: one cell per verb of `time`.
-FEW_NAMES = "min-gru", "qrnn-window-3-no-gate", "sru2", "hawk", "lru", "lin-oss"
+FEW_NAMES = [
+    *("min-gru", "qrnn-window-3-no-gate", "sru2", "hawk", "lru", "lin-oss"),
+    *("selective-ssm", "gated-delta-rule", "mlstm-core", "rwkv4-core"),
+]
 FEW_LINEAR = [case for case in LINEAR if case.name in FEW_NAMES]

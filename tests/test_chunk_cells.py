@@ -23,7 +23,7 @@ NAN = float("nan")
 
 
 def is_sequential_only(case):
-    return case.name.startswith("lin-oss")
+    return case.name.startswith(("lin-oss", "legendre"))
 
 
 def masks():

@@ -211,8 +211,9 @@ def test_a_traced_array_in_a_function_that_a_part_calls(part):
     np.testing.assert_allclose(got, want)
 
 
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["all", "lengths"])
-@pytest.mark.parametrize("mapped", [False, True], ids=["native", "mapped"])
+@pytest.mark.parametrize(
+    ("mapped", "lengths"), [(False, None), (True, LENGTHS)], ids=["native", "mapped"]
+)
 def test_no_tracer_leaks(mapped, lengths):
     """Also within `jit`, where the error about wrong lengths is first traced."""
     cell = eqx_rnn.LSTMCell(3, 4, dtype=jnp.float64, key=jax.random.key(0))

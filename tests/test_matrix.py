@@ -264,6 +264,14 @@ def test_export_with_a_symbolic_time_axis():
     np.testing.assert_allclose(exported.call(x), gradient(x), rtol=1e-4, atol=1e-5)
 
 
+def test_arrays_of_different_ranks_are_not_combined():
+    rnn, x = RNN(Memory(per_channel=True, erases=True)), inputs(3, 9)
+    resets = jnp.zeros((3, 9), bool).at[0, 3].set(True)
+    loss = lambda x: jnp.sum(rnn(x, seq_lengths=jnp.array([9, 4, 0]), resets=resets) ** 2)
+    with jax.numpy_rank_promotion("raise"):
+        assert np.any(jax.jit(jax.grad(loss))(x))
+
+
 @pytest.mark.parametrize("size", [1, 5, 37])
 def test_the_inverse_of_a_triangular_matrix(size):
     """Also if its powers are large, as for equal keys."""

@@ -111,6 +111,8 @@ class AbstractCell(RNNCellBase):
             document(cls, AbstractCell)
             # A module in place of a function has leaves. In files of `tree_serialise_leaves` they
             # follow the arrays of the cell. Leaves of a base class's fields would precede them.
+            if "__annotations__" not in vars(cls):
+                cls.__annotations__ = {}  # not those of a base class
             abstract = [getattr(base, "__abstractvars__", ()) for base in cls.__mro__]
             for name in ("activation", "gate_activation", "carry_init"):
                 if any(name in names for names in abstract) and name not in fields:

@@ -89,7 +89,7 @@ class GLACell(OneMatrixBlock, BiasedCell):
 
         q, k, v, o, d = W_iq x, W_ik x, W_iv x, W_io x, W_id x
         g = log_sigmoid(W_d d + b_d) / temperature
-        h = the step of a GLACoreCell with q, k, v, g
+        S', h = the step of a GLACoreCell with q, k, v, g
         y = W_out (gain rms(h) silu(o))                rms and gain per head
 
     where `rms(h) = h / sqrt(mean(h^2) + eps)`. The rows of `weight_ih` are q, k, v, o, d, of which

@@ -1,4 +1,3 @@
-import functools
 from typing import Any, NamedTuple, Unpack
 
 import equinox as eqx
@@ -13,6 +12,7 @@ from .._kernels.products import add_bias, affine, along
 from .._time import Time
 from ..initializers import Initializer, draw_carry
 from .base import BiasedCell, BiasedOptions, Hidden, MemoryCell, VectorCell
+from .short_convolution import convolve_steps
 
 
 class RGLRUCarry(NamedTuple):
@@ -176,9 +176,8 @@ class HawkCell(BiasedCell, VectorCell, ChunkCell):
     def chunk(
         self, carry: HawkCarry, inputs: Float[Array, "*batch {self.input_size}"], time: Time
     ) -> tuple[HawkCarry, Float[Array, "*batch {self.input_size}"]]:
-        window, lags = time.window(carry.window, affine(self.weight_x, inputs, self.bias_x))
-        terms = [along(w, u) * u for w, u in zip(self.weight_conv, lags, strict=True)]
-        v = add_bias(functools.reduce(jnp.add, terms), self.bias_conv)
+        u = affine(self.weight_x, inputs, self.bias_x)
+        window, v = convolve_steps(carry.window, u, self.weight_conv, self.bias_conv, time)
         recurrence, h = self.recurrence.chunk(carry.recurrence, v, time)
         gate = gelu(affine(self.weight_y, inputs, self.bias_y))
         return HawkCarry(recurrence, window), affine(self.weight_out, h * gate, self.bias_out)

@@ -72,7 +72,7 @@ class OneMatrixCell(MatrixCell):
 class OneMatrixBlock(BlockCell, ChunkCell):
     """A layer around a `OneMatrixCell`, whose carry is the matrices of this core."""
 
-    core: eqx.AbstractVar[OneMatrixCell]
+    core: eqx.AbstractVar[Any]  # a `OneMatrixCell`
 
     def initialize_carry(
         self, key: PRNGKeyArray | None, sample_input: Any

@@ -19,6 +19,7 @@ import functools
 from typing import NamedTuple
 
 import jax
+import jax.lax as lax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -58,10 +59,9 @@ def block(
     bad_now = ~jnp.isfinite(state).all((-2, -1))[..., None]
     state = jnp.where(bad_now[..., None], 0, state)
 
-    earlier = jnp.tril(
-        jnp.ones((steps, steps), bool)
-    )  # whether step t comes after step s, or is it
-    old = jnp.ones(steps, bool)  # whether no reset came before
+    # Whether step s comes before step t or is it, and whether no reset came before step t.
+    earlier = _spread(np.tril(np.ones((steps, steps), bool)), state.ndim)
+    old = _spread(np.ones(steps, bool), state.ndim - 1)
     if resets is not None:
         segment = jnp.cumsum(resets, -1)
         earlier = earlier & (segment[..., :, None] == segment[..., None, :])
@@ -69,7 +69,7 @@ def block(
     if valid is not None:
         earlier = earlier & valid[..., None, :]
         g = jnp.where(valid[..., None], g, 0)
-    strictly = earlier & ~jnp.eye(steps, dtype=bool)
+    strictly = earlier & _spread(~np.eye(steps, dtype=bool), state.ndim)
     reached = strictly if before else earlier
 
     total = jnp.where(earlier, 1, 0).astype(g.dtype) @ g  # since the start or the last reset
@@ -105,11 +105,16 @@ def block(
     return jnp.where(lost[..., None, None], jnp.nan, new), output
 
 
+def _spread(a: np.ndarray, rank: int) -> Array:
+    """`a` with more axes in front, because JAX can be told to reject arrays of different ranks."""
+    return lax.expand_dims(jnp.asarray(a), range(rank - a.ndim))
+
+
 def _between(g: Array, steps: int) -> Array:
     """The sum of `g` over the steps after s, up to t, at `[..., t, s, :]`."""
     t, s, r = np.ogrid[:steps, :steps, :steps]
     inside = ((s < r) & (r <= t)).reshape(steps * steps, steps)
-    sums = jnp.asarray(inside, g.dtype) @ g
+    sums = _spread(inside.astype(g.dtype), g.ndim) @ g
     return sums.reshape(*g.shape[:-2], steps, steps, g.shape[-1])
 
 

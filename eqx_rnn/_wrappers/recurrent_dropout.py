@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from .._base.cells import AbstractWrapper, Begun, RNNCellBase, is_factored, step_begun
-from .._checks.messages import describe
+from .._checks.messages import describe, describe_tree
 from .._kernels.run_time import error_if
 from .._kernels.tracers import Tracer
 from .._select import select
@@ -116,7 +116,16 @@ class RecurrentDropout(AbstractWrapper):
         return self.cell.read_out(carry.carry)
 
     def _hidden_rates(self, carry: PyTree[Array]) -> PyTree[Any]:
-        return spread("RecurrentDropout", "hidden_rate", self.hidden_rate, carry)
+        rates = spread("RecurrentDropout", "hidden_rate", self.hidden_rate, carry)
+        is_inseparable = lambda part: getattr(part, "inseparable", False)
+        for part in jax.tree.leaves(rates, is_leaf=is_inseparable):
+            if is_inseparable(part) and not all(map(is_zero, jax.tree.leaves(part))):
+                raise ValueError(
+                    "RecurrentDropout: `hidden_rate` must be 0 for the parts of a "
+                    f"{type(part).__name__}, whose arrays only have a meaning together, got "
+                    f"{describe_tree(part)}. Drop inputs by `input_rate` instead."
+                )
+        return rates
 
     def _masks(
         self,

@@ -1,0 +1,86 @@
+"""Mamba and Mamba-2, with their oracles: see `cases`."""
+
+import oracles_mamba as oracles
+from case import row
+
+import eqx_rnn
+
+MAMBA = [
+    row(
+        "selective-ssm",
+        oracles.selective_ssm,
+        eqx_rnn.SelectiveSSMCell,
+        3,
+        state_size=2,
+        features=(10,),
+    ),
+    row(
+        "selective-ssm-output-gate",
+        oracles.selective_ssm,
+        eqx_rnn.SelectiveSSMCell,
+        3,
+        state_size=2,
+        output_gate=True,
+        features=(13,),
+    ),
+    row("mamba", oracles.mamba, eqx_rnn.MambaCell, 3, 4, state_size=2),
+    row(
+        "mamba-window-2-all-biases",
+        oracles.mamba,
+        eqx_rnn.MambaCell,
+        3,
+        4,
+        state_size=3,
+        window=2,
+        dt_rank=2,
+        projection_bias=True,
+    ),
+    row("ssd", oracles.ssd, eqx_rnn.SSDCell, 2, 2, 3, features=(18,), log_decays=(16, 18)),
+    row(
+        "ssd-one-group",
+        oracles.ssd,
+        eqx_rnn.SSDCell,
+        2,
+        2,
+        3,
+        num_groups=1,
+        features=(12,),
+        log_decays=(10, 12),
+    ),
+    row(
+        "ssd-two-groups",
+        oracles.ssd,
+        eqx_rnn.SSDCell,
+        4,
+        1,
+        2,
+        num_groups=2,
+        features=(16,),
+        log_decays=(12, 16),
+    ),
+    row("mamba2", oracles.mamba2, eqx_rnn.Mamba2Cell, 3, 4, num_heads=2, state_size=3),
+    row(
+        "mamba2-groups-all-biases",
+        oracles.mamba2,
+        eqx_rnn.Mamba2Cell,
+        3,
+        8,
+        num_heads=4,
+        state_size=2,
+        num_groups=2,
+        window=1,
+        norm_groups=2,
+        eps=0.1,
+        projection_bias=True,
+    ),
+    row(
+        "mamba2-no-bias",
+        oracles.mamba2,
+        eqx_rnn.Mamba2Cell,
+        3,
+        4,
+        state_size=2,
+        window=3,
+        use_bias=False,
+    ),
+]
