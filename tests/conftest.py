@@ -32,3 +32,13 @@ def known(flags):
 # XLA reads them at the first compilation. Flags from outside come last, so they win.
 ours = [f"--{flag}={XLA_FLAGS[flag]}" for flag in known(XLA_FLAGS)]
 os.environ["XLA_FLAGS"] = " ".join([*ours, os.environ.get("XLA_FLAGS", "")])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _free_memory():
+    """Forgets compiled programs if they take gigabytes."""
+    yield
+    statm = pathlib.Path("/proc/self/statm")  # on Linux
+    pages = int(statm.read_text().split()[1]) if statm.exists() else 0
+    if pages * mmap.PAGESIZE > 4e9:
+        jax.clear_caches()
