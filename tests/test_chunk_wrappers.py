@@ -57,7 +57,7 @@ def test_zoneout_keeps_or_mixes_units():
 
 def test_zoneout_of_last_inputs_is_an_error():
     cell, x = HAWK.cell(), HAWK.inputs(2, 6)
-    with pytest.raises(ValueError, match=r"Zoneout: `rate` must be 0 for .*time.window"):
+    with pytest.raises(ValueError, match="Zoneout: `rate` must be 0 for the part `window`"):
         RNN(Zoneout(cell, 0.1))(x, key=KEY)
     rate = eqx_rnn.HawkCarry(eqx_rnn.RGLRUCarry(0.1, 0.0), 0.0)
     zoned = Zoneout(cell, rate)

@@ -9,10 +9,9 @@ from .._base.cells import ChunkCell
 from .._checks.options import check_heads, check_number
 from .._kernels.products import along, project
 from .._time import Advanced, State, Time
-from ..initializers import draw_carry
 from .base import BlockCell, WeightCell, WeightOptions
 from .delta_rule import DeltaNetCoreCell
-from .heads import join_heads, split_heads, split_sizes
+from .heads import draw_wide, join_heads, split_heads, split_sizes
 from .norms import normalize_scale, unit
 from .short_convolution import convolve_steps
 
@@ -37,7 +36,7 @@ class DeltaNetBlock(BlockCell, WeightCell, ChunkCell):
         memory = self.core.num_heads, self.core.key_size, self.core.value_size
         lags, features = self.weight_conv.shape
         shapes = memory, (lags - 1, features)
-        return DeltaNetCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
+        return DeltaNetCarry(*draw_wide(self, key, sample_input, *shapes))
 
     def _sizes(self, *others: int) -> tuple[int, ...]:
         keys = self.core.num_heads * self.core.key_size
@@ -128,7 +127,7 @@ class DeltaNetCell(DeltaNetBlock):
         self.weight_out = draw.weight(o, 1, input_size, hidden_size)
         self.window, self.negative_eigenvalues = window, negative_eigenvalues
         self.key_eps = check_number("DeltaNetCell", "key_eps", key_eps, or_zero=True)
-        self.eps = check_number("DeltaNetCell", "eps", eps, or_zero=True)
+        self.eps = check_number("DeltaNetCell", "eps", eps)
 
     def chunk(
         self, carry: DeltaNetCarry, inputs: Float[Array, "*batch {self.input_size}"], time: Time

@@ -92,7 +92,7 @@ class GatedDeltaNetCell(DeltaNetBlock):
         self.weight_out = draw.weight(o, 1, input_size, hidden_size)
         self.window, self.negative_eigenvalues = window, negative_eigenvalues
         self.key_eps = check_number("GatedDeltaNetCell", "key_eps", key_eps, or_zero=True)
-        self.eps = check_number("GatedDeltaNetCell", "eps", eps, or_zero=True)
+        self.eps = check_number("GatedDeltaNetCell", "eps", eps)
 
     def chunk(
         self, carry: DeltaNetCarry, inputs: Float[Array, "*batch {self.input_size}"], time: Time

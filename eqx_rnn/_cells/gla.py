@@ -142,6 +142,7 @@ class GLACell(OneMatrixBlock, BiasedCell):
         )
         check_heads("GLACell", num_heads, hidden_size)
         check_number("GLACell", "temperature", temperature)
+        check_number("GLACell", "eps", eps)
         value_size = hidden_size // num_heads
         key_size = key_size or max(value_size // 2, 1)
         self.core = GLACoreCell(num_heads, key_size, value_size, decay=decay)

@@ -1,8 +1,9 @@
 """The code that cells with one matrix per head share."""
 
 import abc
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,8 +12,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import ChunkCell
 from .._checks.options import check_sizes
+from .._dtypes import widest
 from ..initializers import draw_carry
-from .base import BlockCell, VectorCell
+from .base import AbstractCell, BlockCell, VectorCell
 from .base import MatrixOptions as MatrixOptions
 from .draw import Draw
 
@@ -28,6 +30,7 @@ class MatrixCell(VectorCell, ChunkCell, key=None):
     num_heads: int = eqx.field(static=True)
     key_size: int = eqx.field(static=True)
     value_size: int = eqx.field(static=True)
+    _derived: ClassVar[tuple[str, ...]] = ("input_size", "hidden_size")  # not in the `repr`
 
     @property
     @abc.abstractmethod
@@ -45,6 +48,12 @@ class MatrixCell(VectorCell, ChunkCell, key=None):
         """Like `_setup`. Fields on which `_parts` depends must be set before."""
         sizes |= {"num_heads": num_heads, "key_size": key_size, "value_size": value_size}
         check_sizes(type(self).__name__, **sizes)
+        scale = getattr(self, "scale", None)
+        if scale is not None and not math.isfinite(scale):
+            raise ValueError(
+                f"{type(self).__name__}: `scale` must be a finite number, got {scale}. Leave it "
+                "out to use the default."
+            )
         self.num_heads, self.key_size, self.value_size = num_heads, key_size, value_size
         input_size = sum(heads * size for heads, size in self._parts)
         return self._setup(input_size, num_heads * value_size, options)
@@ -65,7 +74,7 @@ class OneMatrixCell(MatrixCell):
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> Matrix:
         self._space(sample_input)
         shape = self.num_heads, self.key_size, self.value_size
-        (state,) = draw_carry(self, self.carry_init, key, sample_input, shape)
+        (state,) = draw_wide(self, key, sample_input, shape)
         return state
 
 
@@ -74,13 +83,39 @@ class OneMatrixBlock(BlockCell, ChunkCell):
 
     core: eqx.AbstractVar[Any]  # a `OneMatrixCell`
 
+    @property
+    def num_heads(self) -> int:
+        """The number of heads."""
+        return self.core.num_heads
+
+    @property
+    def key_size(self) -> int:
+        """The number of keys per head."""
+        return self.core.key_size
+
     def initialize_carry(
         self, key: PRNGKeyArray | None, sample_input: Any
     ) -> Float[Array, "*batch heads keys values"]:
         self._space(sample_input)
         shape = self.core.num_heads, self.core.key_size, self.core.value_size
-        (state,) = draw_carry(self, self.carry_init, key, sample_input, shape)
+        (state,) = draw_wide(self, key, sample_input, shape)
         return state
+
+
+def draw_wide(
+    cell: AbstractCell,
+    key: PRNGKeyArray | None,
+    sample_input: Any,
+    *shapes: Sequence[int],
+    num_wide: int = 1,
+) -> list[Array]:
+    """The arrays of a first carry, of which the first `num_wide` are sums over many steps.
+
+    These are float32 or wider. In half precision, a long sum would stop growing.
+    """
+    arrays = draw_carry(cell, cell.carry_init, key, sample_input, *shapes)
+    wide = [a.astype(widest(a.dtype, jnp.float32)) for a in arrays[:num_wide]]
+    return wide + arrays[num_wide:]
 
 
 def split_sizes(x: Array, sizes: Sequence[int]) -> list[Array]:

@@ -66,7 +66,8 @@ class HGRN2Cell(OneMatrixBlock, WeightCell):
         - `key_size`: the number of keys per head. `None` means the number of values per head.
         - `lower_bound`: the least part of the old state that is kept, 0 <= lower_bound < 1. One
             number is fixed. One number per key of all heads, those of the first head first, are
-            weights: the array `lower_bounds`, which is trained.
+            weights: the array `lower_bounds`, which is trained. Values outside [0, 0.999] count as
+            the nearest bound.
         - `eps`: a number that is added to the mean square.
         """
         draw = self._setup(input_size, hidden_size, options, num_heads=num_heads, key_size=key_size)
@@ -76,7 +77,7 @@ class HGRN2Cell(OneMatrixBlock, WeightCell):
         bounds = check_lower_bound(lower_bound, num_heads * self.core.key_size)
         self.lower_bound = float(bounds) if bounds.ndim == 0 else 0.0
         self.lower_bounds = None if bounds.ndim == 0 else jnp.asarray(bounds, draw.dtype)
-        self.eps = check_number("HGRN2Cell", "eps", eps, or_zero=True)
+        self.eps = check_number("HGRN2Cell", "eps", eps)
         ih, g, o = draw.keys(3)
         self.weight_ih = draw.rows(ih, self._sizes)
         self.gain = draw.array(g, jinit.ones, (hidden_size,))
@@ -101,7 +102,10 @@ class HGRN2Cell(OneMatrixBlock, WeightCell):
         """`log(l + (1 - l) sigmoid(f))`, exact for a sigmoid near 0 and near 1."""
         if self.lower_bounds is None and self.lower_bound == 0:
             return log_sigmoid(f)
-        least = self.lower_bound if self.lower_bounds is None else along(self.lower_bounds, f)
+        least = self.lower_bound
+        if self.lower_bounds is not None:  # trained, and limited to [0, 1)
+            least = along(self.lower_bounds, f)
+            least = jnp.where(least < 0, 0, jnp.where(least > 0.999, 0.999, least))
         high = jnp.log1p((least - 1) * sigmoid(-jnp.maximum(f, 0)))
         low = jnp.log(least + (1 - least) * sigmoid(jnp.clip(f, -80, 0)))
         return jnp.where(f > 0, high, low)

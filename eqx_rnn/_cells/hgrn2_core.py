@@ -41,8 +41,8 @@ class HGRN2CoreCell(OneMatrixCell):
             logarithm of the decay, is at most 0.
         - `scale`: a factor of the queries. `None` means `1 / sqrt(key_size)`.
         """
-        self._setup_heads(num_heads, key_size, value_size, options)
         self.scale = scale
+        self._setup_heads(num_heads, key_size, value_size, options)
 
     @property
     def _parts(self) -> tuple[tuple[int, int], ...]:

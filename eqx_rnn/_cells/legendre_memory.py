@@ -8,9 +8,8 @@ from .._base.cells import ChunkCell
 from .._checks.options import check_number, check_sizes
 from .._kernels.products import along, project
 from .._time import Advanced, State, Time
-from ..initializers import draw_carry
 from .base import VectorCell
-from .heads import MatrixOptions, join_heads
+from .heads import MatrixOptions, draw_wide, join_heads
 from .legendre import legendre_step
 
 
@@ -62,7 +61,7 @@ class LegendreMemoryCell(VectorCell, ChunkCell, key=None):
     ) -> Float[Array, "*batch {self.input_size} {self.order}"]:
         self._space(sample_input)
         shape = self.input_size, self.order
-        (memory,) = draw_carry(self, self.carry_init, key, sample_input, shape)
+        (memory,) = draw_wide(self, key, sample_input, shape)
         return memory
 
     def chunk(
@@ -75,4 +74,4 @@ class LegendreMemoryCell(VectorCell, ChunkCell, key=None):
             return m + project(jnp.asarray(change, m.dtype), m) + x
 
         memory, m = time.scan(carry, step, inputs)
-        return memory, join_heads(m)
+        return memory, join_heads(m).astype(inputs.dtype)

@@ -7,9 +7,8 @@ from .._base.cells import ChunkCell
 from .._checks.options import check_heads, check_number
 from .._kernels.products import affine
 from .._time import Advanced, State, Time
-from ..initializers import draw_carry
 from .base import BiasedCell, BiasedOptions, BlockCell
-from .heads import join_heads, split_heads, split_sizes
+from .heads import draw_wide, join_heads, split_heads, split_sizes
 from .linear_attention_core import LinearAttentionCoreCell, Memory, elu_plus_one
 
 
@@ -80,6 +79,11 @@ class LinearAttentionCell(BlockCell, BiasedCell, ChunkCell):
         self.bias_out = draw.bias(bo, 1, size=input_size)
 
     @property
+    def inseparable(self) -> bool:
+        """See `LinearAttentionCoreCell`."""
+        return self.core.normalize
+
+    @property
     def _sizes(self) -> tuple[int, int, int]:
         keys = self.core.num_heads * self.core.key_size
         return keys, keys, self.hidden_size
@@ -87,7 +91,7 @@ class LinearAttentionCell(BlockCell, BiasedCell, ChunkCell):
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> Memory:
         self._space(sample_input)
         shape = self.core.memory_shape
-        (memory,) = draw_carry(self, self.carry_init, key, sample_input, shape)
+        (memory,) = draw_wide(self, key, sample_input, shape)
         return memory
 
     def chunk(

@@ -10,9 +10,7 @@ from .._checks.functions import check_activated
 from .._checks.options import check_number
 from .._functions.function import as_function
 from .._time import Advanced, State, Time
-from .._time.states import check_not_kept
-from ..initializers import draw_carry
-from .heads import MatrixCell, MatrixOptions, join_heads
+from .heads import MatrixCell, MatrixOptions, draw_wide, join_heads
 
 Memory = Float[Array, "*batch num_heads key_size columns"]
 
@@ -73,8 +71,8 @@ class LinearAttentionCoreCell(MatrixCell):
             `1 / sqrt(key_size)` with `normalize=False`.
         - `eps`: a number that is added to the sum of the weights.
         """
-        self._setup_heads(num_heads, key_size, value_size, options)
         self.feature_map, self.normalize, self.scale = feature_map, normalize, scale
+        self._setup_heads(num_heads, key_size, value_size, options)
         self.eps = check_number("LinearAttentionCoreCell", "eps", eps, or_zero=True)
 
     @property
@@ -83,13 +81,18 @@ class LinearAttentionCoreCell(MatrixCell):
         return tuple((self.num_heads, size) for size in sizes)
 
     @property
+    def inseparable(self) -> bool:
+        """Whether the numbers of the carry only have a meaning together."""
+        return self.normalize
+
+    @property
     def memory_shape(self) -> tuple[int, int, int]:
         """The sizes of the carry without its batch axes."""
         return self.num_heads, self.key_size, self.value_size + self.normalize
 
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> Memory:
         self._space(sample_input)
-        (memory,) = draw_carry(self, self.carry_init, key, sample_input, self.memory_shape)
+        (memory,) = draw_wide(self, key, sample_input, self.memory_shape)
         return memory
 
     def chunk(
@@ -109,7 +112,12 @@ class LinearAttentionCoreCell(MatrixCell):
             scale = 1.0 if self.normalize else self.key_size**-0.5
         if not self.normalize:
             return time.matrix(memory, scale * phi(q), phi(k), v, 0.0)
-        check_not_kept("matrix", memory)
+        if memory.kept is not None:
+            raise ValueError(
+                "Zoneout: `rate` must be 0 around linear attention with `normalize=True`, because "
+                "the matrices and their normaliser only have a meaning together. Pass "
+                "`normalize=False` to the cell, or drop inputs by `RecurrentDropout`."
+            )
         v = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
         new, y = time.matrix(memory, scale * phi(q), phi(k), v, 0.0)
         return new, y[..., :-1] / (y[..., -1:] + self.eps)

@@ -9,9 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .._base.cells import ChunkCell
 from .._kernels.products import affine, project
 from .._time import Time
-from ..initializers import draw_carry
 from .base import BiasedCell, BiasedOptions, BlockCell
-from .heads import split_sizes
+from .heads import draw_wide, split_sizes
 from .selective_ssm import SelectiveSSMCell
 from .short_convolution import convolve_steps
 from .time_steps import check_time_steps
@@ -120,7 +119,7 @@ class MambaCell(BlockCell, BiasedCell, ChunkCell):
         self._space(sample_input)
         state = self.hidden_size, self.core.state_size
         window = self.window - 1, self.hidden_size
-        return MambaCarry(*draw_carry(self, self.carry_init, key, sample_input, state, window))
+        return MambaCarry(*draw_wide(self, key, sample_input, state, window))
 
     def chunk(
         self, carry: MambaCarry, inputs: Float[Array, "*batch {self.input_size}"], time: Time

@@ -9,9 +9,8 @@ from .._base.cells import ChunkCell
 from .._checks.options import check_heads, check_number
 from .._kernels.products import add_bias, affine, along
 from .._time import Time
-from ..initializers import draw_carry
 from .base import BiasedCell, BiasedOptions, BlockCell
-from .heads import join_heads, split_heads, split_sizes
+from .heads import draw_wide, join_heads, split_heads, split_sizes
 from .norms import normalize_scale
 from .short_convolution import convolve_steps
 from .softplus_time_steps import log_uniform_rates, softplus_time_steps
@@ -143,7 +142,7 @@ class Mamba2Cell(BlockCell, BiasedCell, ChunkCell):
         self._space(sample_input)
         state = self.core.num_heads, self.core.key_size, self.core.value_size
         window = self.weight_conv.shape[0] - 1, self.weight_conv.shape[1]
-        return Mamba2Carry(*draw_carry(self, self.carry_init, key, sample_input, state, window))
+        return Mamba2Carry(*draw_wide(self, key, sample_input, state, window))
 
     def chunk(
         self, carry: Mamba2Carry, inputs: Float[Array, "*batch {self.input_size}"], time: Time

@@ -10,9 +10,8 @@ from .._base.cells import ChunkCell
 from .._checks.options import check_heads, check_number
 from .._kernels.products import add_bias, affine, along
 from .._time import Time
-from ..initializers import draw_carry
 from .base import BiasedCell, BiasedOptions, BlockCell
-from .heads import join_heads, split_heads
+from .heads import draw_wide, join_heads, split_heads
 from .mlstm_core import MLSTMCarry, MLSTMCoreCell, check_not_zoned
 from .norms import normalize
 from .short_convolution import convolve_steps
@@ -114,7 +113,7 @@ class MLSTMCell(BlockCell, BiasedCell, ChunkCell, weight_init=SMALL):
         check_blocks(block_size, hidden_size)
         head_size = hidden_size // num_heads
         self.core = MLSTMCoreCell(num_heads, head_size, head_size)
-        self.window, self.eps = window, check_number("MLSTMCell", "eps", eps, or_zero=True)
+        self.window, self.eps = window, check_number("MLSTMCell", "eps", eps)
         ih, c, qkv, g, n, s, o, b_ih, b_c, b_qkv, b_i, b_f, b_o = draw.keys(13)
         self.weight_ih = draw.weight(ih, 2)
         self.weight_conv = draw.weight(c, 1, hidden_size, window).T
@@ -136,7 +135,7 @@ class MLSTMCell(BlockCell, BiasedCell, ChunkCell, weight_init=SMALL):
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> MLSTMLayerCarry:
         self._space(sample_input)
         shapes = *self.core.carry_shapes, (self.window - 1, self.hidden_size)
-        return MLSTMLayerCarry(*draw_carry(self, self.carry_init, key, sample_input, *shapes))
+        return MLSTMLayerCarry(*draw_wide(self, key, sample_input, *shapes, num_wide=2))
 
     def chunk(
         self, carry: MLSTMLayerCarry, inputs: Float[Array, "*batch {self.input_size}"], time: Time

@@ -8,8 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .._checks.options import check_number
 from .._dtypes import widest
 from .._time import Time
-from ..initializers import draw_carry
-from .heads import MatrixCell, MatrixOptions, join_heads
+from .heads import MatrixCell, MatrixOptions, draw_wide, join_heads
 
 
 class MLSTMCarry(NamedTuple):
@@ -79,7 +78,7 @@ class MLSTMCoreCell(MatrixCell):
 
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> MLSTMCarry:
         self._space(sample_input)
-        return MLSTMCarry(*draw_carry(self, self.carry_init, key, sample_input, *self.carry_shapes))
+        return MLSTMCarry(*draw_wide(self, key, sample_input, *self.carry_shapes, num_wide=2))
 
     def chunk(
         self, carry: MLSTMCarry, inputs: Float[Array, "*batch {self.input_size}"], time: Time

@@ -25,7 +25,10 @@ def normalize_scale(x: Vectors, eps: float) -> Vectors:
 
 
 def unit(x: Vectors, eps: float = 0.0) -> Vectors:
-    """`x` with length 1. `eps` is added to the square of the length. Zero remains zero."""
+    """`x` with length 1. `eps` is added to the square of the length.
+
+    Vectors that are shorter than 1e-12 are divided by 1e-12, so that the derivative is finite.
+    """
     wide = x.astype(widest(x.dtype, jnp.float32))
     square = jnp.sum(wide * wide, axis=-1, keepdims=True) + eps
-    return (wide * lax.rsqrt(jnp.where(square == 0, 1, square))).astype(x.dtype)
+    return (wide * lax.rsqrt(jnp.maximum(square, 1e-24))).astype(x.dtype)

@@ -11,10 +11,10 @@ from .._base.cells import ChunkCell
 from .._checks.options import check_heads, check_number
 from .._dtypes import widest
 from .._kernels.products import along, project
+from .._kernels.separate import compute_once
 from .._time import Time
-from ..initializers import draw_carry
 from .base import BlockCell, WeightCell, WeightOptions
-from .heads import join_heads, split_heads, split_sizes
+from .heads import draw_wide, join_heads, split_heads, split_sizes
 from .norms import normalize_scale
 from .retention_core import Decays, RetentionCoreCell, check_decays
 
@@ -93,7 +93,7 @@ class RetentionCell(BlockCell, WeightCell, ChunkCell):
                 f"{key_size}. Pass {key_size + 1}."
             )
         decays = check_decays("RetentionCell", decays, num_heads)
-        self.eps = check_number("RetentionCell", "eps", eps, or_zero=True)
+        self.eps = check_number("RetentionCell", "eps", eps)
         self.core = RetentionCoreCell(num_heads, key_size, value_size, decays=decays, scale=1.0)
         ih, o = draw.keys(2)
         self.weight_ih = draw.rows(ih, self._sizes)
@@ -107,7 +107,7 @@ class RetentionCell(BlockCell, WeightCell, ChunkCell):
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> RetentionCarry:
         self._space(sample_input)
         shape = self.core.num_heads, self.core.key_size, self.core.value_size
-        (memory,) = draw_carry(self, self.carry_init, key, sample_input, shape)
+        (memory,) = draw_wide(self, key, sample_input, shape)
         return RetentionCarry(memory, jnp.zeros(memory.shape[:-3], jnp.int32))
 
     def chunk(
@@ -130,8 +130,7 @@ def rotations(size: int, position: Int[Array, "*batch"], dtype: jnp.dtype) -> tu
     angles = jnp.asarray(1 / 10_000 ** np.linspace(0, 1, size // 2), wide)
     position = position[..., None, None].astype(wide)
     turns = along(angles, position) * position
-    # Without the barrier, XLA's CPU backend would compute them again for every head.
-    return lax.optimization_barrier((jnp.cos(turns), jnp.sin(turns)))
+    return compute_once((jnp.cos(turns), jnp.sin(turns)))
 
 
 def rotate(x: Vectors, cos: Pairs, sin: Pairs) -> Vectors:
@@ -148,5 +147,7 @@ def sum_of_powers(
     wide = widest(dtype, jnp.float32)
     number = number[..., None].astype(wide)
     log = along(jnp.asarray(np.log(base), wide), number)
-    total = -jnp.expm1(number * log) / along(jnp.asarray(1 - base, wide), number)
+    less = np.where(base == 1, 1, 1 - base)
+    total = -jnp.expm1(number * log) / along(jnp.asarray(less, wide), number)
+    total = jnp.where(along(jnp.asarray(base == 1), number), number, total)
     return total[..., None].astype(dtype)

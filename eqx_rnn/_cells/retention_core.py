@@ -50,9 +50,9 @@ class RetentionCoreCell(OneMatrixCell):
         - `decays`: gamma, a fraction per head. `None` means `1 - 2^-5, 1 - 2^-6, 1 - 2^-7, ...`.
         - `scale`: a factor of the queries. `None` means `1 / sqrt(key_size)`.
         """
+        self.scale = scale
         self._setup_heads(num_heads, key_size, value_size, options)
         self.decays = check_decays("RetentionCoreCell", decays, num_heads)
-        self.scale = scale
 
     @property
     def gamma(self) -> np.ndarray:

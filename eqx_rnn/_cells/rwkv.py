@@ -11,10 +11,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._checks.options import check_sizes
 from .._kernels.products import along
-from ..initializers import Initializer, draw_carry
+from ..initializers import Initializer
 from .base import VectorCell
 from .draw import Draw
-from .heads import OneMatrixCell, join_heads
+from .heads import OneMatrixCell, draw_wide, join_heads
 from .norms import normalize
 
 
@@ -30,7 +30,7 @@ def first_carry(
 ) -> RWKVCarry:
     """The first carry of a layer around a `OneMatrixCell`, for inputs x with some `features`."""
     shapes = (core.num_heads, core.key_size, core.value_size), (1, features)
-    return RWKVCarry(*draw_carry(cell, cell.carry_init, key, sample, *shapes))
+    return RWKVCarry(*draw_wide(cell, key, sample, *shapes))
 
 
 def depths(owner: str, layer: int, num_layers: int) -> tuple[float, float]:

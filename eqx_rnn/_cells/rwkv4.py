@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .._base.cells import ChunkCell
 from .._kernels.products import along, project
 from .._time import Time
-from ..initializers import draw_carry
 from .base import BlockCell, WeightCell, WeightOptions
+from .heads import draw_wide
 from .rwkv import RWKVCarry, depths, mixes, scaled_rows
 from .rwkv4_core import RWKV4CoreCell, first_sums
 
@@ -69,7 +69,7 @@ class RWKV4Cell(BlockCell, WeightCell, ChunkCell, weight_init=jinit.orthogonal()
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> RWKVCarry:
         self._space(sample_input)
         shapes = *3 * [(self.hidden_size,)], (1, self.input_size)
-        *sums, window = draw_carry(self, self.carry_init, key, sample_input, *shapes)
+        *sums, window = draw_wide(self, key, sample_input, *shapes, num_wide=3)
         return RWKVCarry(first_sums(*sums), window)
 
     def chunk(

@@ -10,7 +10,7 @@ from .._checks.options import check_sizes
 from .._kernels.products import along
 from .._time import Time
 from .base import VectorCell
-from .heads import MatrixOptions
+from .heads import MatrixOptions, draw_wide
 from .rwkv import depths, ramp, zigzag
 
 
@@ -79,7 +79,9 @@ class RWKV4CoreCell(VectorCell, ChunkCell, key=None):
         return self.hidden_size
 
     def initialize_carry(self, key: PRNGKeyArray | None, sample_input: Any) -> RWKV4CoreCarry:
-        return first_sums(*self._first_carry(key, sample_input, *3 * (self.hidden_size,)))
+        self._space(sample_input)
+        shapes = 3 * [(self.hidden_size,)]
+        return first_sums(*draw_wide(self, key, sample_input, *shapes, num_wide=3))
 
     def chunk(
         self, carry: RWKV4CoreCarry, inputs: Float[Array, "*batch {self.input_size}"], time: Time
@@ -101,7 +103,7 @@ class RWKV4CoreCell(VectorCell, ChunkCell, key=None):
         top = jnp.maximum(m, favoured)
         old, new = jnp.exp(m - top), jnp.exp(favoured - top)
         y = (old * time.before(numerator) + new * v) / (old * time.before(denominator) + new)
-        return RWKV4CoreCarry(numerator, denominator, scale), y
+        return RWKV4CoreCarry(numerator, denominator, scale), y.astype(v.dtype)
 
 
 def first_sums(numerator: Array, denominator: Array, scale: Array) -> RWKV4CoreCarry:

@@ -47,7 +47,8 @@ class RWKV6Cell(BlockCell, WeightCell, ChunkCell, weight_init=jinit.orthogonal()
     starts from 0, and so do all outputs.
 
     If `weight_mix` and `weight_decay` are 0, this is the time mixing of RWKV-5 (`RWKV_Tmix_x052`),
-    whose `time_mix_k` is 1 minus the row k of `mix`, and so on.
+    whose `time_mix_k` is 1 minus the row k of `mix`, and so on. That code divides h by 8 and has
+    `eps=1e-5`, which is the same as `eps=64e-5`.
     """
 
     mix: Float[Array, "6 {self.input_size}"]

@@ -72,8 +72,7 @@ class RWKV7Cell(VectorCell, WeightCell, ChunkCell, weight_init=_INIT):
     transposed, and `w0`, and so on with `a`, `v` and `g`; `erase_scale`, `rate_mix` and `bonus` are
     `k_k`, `k_a` and `r_k`; `gain` and `bias_norm` are `ln_x.weight` and `ln_x.bias`; `weight_out`
     is `output.weight`. The initial weights are those of that code, where W_ik has a tenth of the
-    size. Departures: there, `weight_out` starts from 0, and so do all outputs; and u is shorter
-    than 1 if the length of `erase_scale k` is below 1e-12.
+    size. Departure: there, `weight_out` starts from 0, and so do all outputs.
     """
 
     mix: Float[Array, "6 features"]

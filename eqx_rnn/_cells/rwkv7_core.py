@@ -22,7 +22,8 @@ class RWKV7CoreCell(OneMatrixCell):
 
     **Source:** B. Peng et al., "RWKV-7 Goose with expressive dynamic state evolution",
     arXiv:2503.14456 (2025), where the matrix is transposed. In flash-linear-attention, this is the
-    "diagonal plus low rank" recurrence, with a scale of 1.
+    "diagonal plus low rank" recurrence, whose default scale, `1 / sqrt(key_size)`, is not part of
+    this cell: multiply r by it.
     """
 
     def __init__(

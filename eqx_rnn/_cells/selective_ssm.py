@@ -7,11 +7,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import ChunkCell
 from .._checks.options import check_sizes
+from .._dtypes import widest
 from .._kernels.products import add_bias, along
 from .._time import Advanced, State, Time
-from ..initializers import draw_carry
 from .base import CoreOptions, Hidden, VectorCell
-from .heads import split_sizes
+from .heads import draw_wide, split_sizes
 from .softplus_time_steps import softplus_time_steps
 from .time_steps import check_time_steps
 
@@ -84,7 +84,7 @@ class SelectiveSSMCell(VectorCell, ChunkCell):
     ) -> Float[Array, "*batch {self.hidden_size} {self.state_size}"]:
         self._space(sample_input)
         shape = self.hidden_size, self.state_size
-        (state,) = draw_carry(self, self.carry_init, key, sample_input, shape)
+        (state,) = draw_wide(self, key, sample_input, shape)
         return state
 
     def chunk(
@@ -97,9 +97,11 @@ class SelectiveSSMCell(VectorCell, ChunkCell):
         self, state: State, c: Array, b: Array, u: Array, dt: Array, z: Array | None, time: Time
     ) -> tuple[Advanced, Array]:
         """The new part of the carry and y, from arrays `(steps, *batch, size)`."""
+        dtype = u.dtype  # a decay near 1 needs float32
+        c, b, u, dt = (a.astype(widest(a.dtype, jnp.float32)) for a in (c, b, u, dt))
         d = softplus(add_bias(dt, self.dt_bias))
         new, y = time.expand(state, coefficients, readout, -jnp.exp(self.log_a), (c, b, u, d))
-        y = y + along(self.skip, u) * u
+        y = (y + along(self.skip, u) * u).astype(dtype)
         return new, y if z is None else y * silu(z)
 
 

@@ -48,13 +48,15 @@ def show(cell: Any, defaults: dict[str, Any], **kwargs: Any) -> Any:
     for name, field in fields.items():
         value, is_option = getattr(cell, name), field.metadata.get("static") or name in defaults
         absent = value is None and type(None) in typing.get_args(field.type)
+        absent = absent or name in getattr(cell, "_derived", ())
         if not (absent or (name in defaults and _is_default(value, defaults[name]))):
             (options if is_option else arrays)[name] = value
     docs = []
     for parameter in parameters:
-        if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD or parameter.name not in options:
+        if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
             break
-        docs.append(wl.pdoc(options.pop(parameter.name), **kwargs))
+        value = options.pop(parameter.name, getattr(cell, parameter.name, None))
+        docs.append(wl.pdoc(value, **kwargs))
     docs += wl.named_objs((options | arrays).items(), **kwargs)
     # Break a line only where the next item does not fit.
     docs = docs[:1] + [wl.TextDoc(",") + (wl.BreakDoc(" ") + doc).group() for doc in docs[1:]]

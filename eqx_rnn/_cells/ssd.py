@@ -28,6 +28,17 @@ class SSDCell(OneMatrixCell):
     """
 
     num_groups: int = eqx.field(static=True)
+    _derived = ("input_size", "hidden_size", "num_heads", "key_size", "value_size")
+
+    @property
+    def head_size(self) -> int:
+        """The number of features per head."""
+        return self.value_size
+
+    @property
+    def state_size(self) -> int:
+        """The number of states per feature."""
+        return self.key_size
 
     def __init__(
         self,

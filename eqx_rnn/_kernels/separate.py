@@ -1,7 +1,12 @@
-"""An array that XLA keeps apart from the loops that read it."""
+"""Arrays that XLA keeps apart from the loops that read them."""
 
+from typing import TypeVar
+
+import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array
+
+T = TypeVar("T")
 
 
 def separate(a: Array) -> Array:
@@ -12,3 +17,8 @@ def separate(a: Array) -> Array:
     XLA does not move a sum into such a loop.
     """
     return jnp.sum(jnp.stack([a, jnp.zeros_like(a)]), axis=0)
+
+
+def compute_once(arrays: T) -> T:
+    """The same arrays, which XLA's CPU backend would else compute again in each loop over heads."""
+    return lax.optimization_barrier(arrays)

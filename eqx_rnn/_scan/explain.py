@@ -10,9 +10,9 @@ from .chunked import Chunks
 from .steps import Options
 
 _METHODS = {
-    "auto": "sequential on a CPU and associative elsewhere",
+    "auto": "by the fastest method of the platform",
     "sequential": "step by step",
-    "associative": "by associative scans",
+    "associative": "by parallel forms",
 }
 _REPORT: ContextVar[list[str] | None] = ContextVar("report", default=None)
 

@@ -52,6 +52,13 @@ def wider(state: State, *coefficients: Any) -> Any:
     return widest(state.dtype, *coefficients)
 
 
+def half_of(*arrays: Any) -> Any:
+    """The dtype of arrays that are all in half precision, and `None` otherwise."""
+    dtype = widest(*arrays)
+    is_half = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits == 16
+    return dtype if is_half else None
+
+
 def spread(a: Any, num_steps: Any, state: State) -> Array:
     """A coefficient with the axes of the state, at every step."""
     return jnp.broadcast_to(a, (num_steps, *state.shape))

@@ -11,6 +11,7 @@ sum cancels.
 """
 
 import jax
+import jax.lax as lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -41,10 +42,10 @@ def inverse(lower: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
 @inverse.defjvp
 def _inverse_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     found = inverse(*primals)
-    return found, -(found @ tangents[0] @ found)
+    return found, -_product(found, _product(tangents[0], found))
 
 
 def _product(a: Array, b: Array) -> Array:
     if a.shape[-1] > SMALL:
-        return a @ b
+        return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
     return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)

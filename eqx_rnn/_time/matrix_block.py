@@ -72,7 +72,7 @@ def block(
     strictly = earlier & _spread(~np.eye(steps, dtype=bool), state.ndim)
     reached = strictly if before else earlier
 
-    total = jnp.where(earlier, 1, 0).astype(g.dtype) @ g  # since the start or the last reset
+    total = _exact(jnp.where(earlier, 1, 0).astype(g.dtype), g)  # since the start or a reset
     between = _between(g, steps)
     exponent = {"to": (total, between), "before": (total - g, between - g[..., :, None, :])}
 
@@ -110,11 +110,16 @@ def _spread(a: np.ndarray, rank: int) -> Array:
     return lax.expand_dims(jnp.asarray(a), range(rank - a.ndim))
 
 
+def _exact(a: Array, b: Array) -> Array:
+    """A product in full precision, which exponents need."""
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
 def _between(g: Array, steps: int) -> Array:
     """The sum of `g` over the steps after s, up to t, at `[..., t, s, :]`."""
     t, s, r = np.ogrid[:steps, :steps, :steps]
     inside = ((s < r) & (r <= t)).reshape(steps * steps, steps)
-    sums = _spread(inside.astype(g.dtype), g.ndim) @ g
+    sums = _exact(_spread(inside.astype(g.dtype), g.ndim), g)
     return sums.reshape(*g.shape[:-2], steps, steps, g.shape[-1])
 
 

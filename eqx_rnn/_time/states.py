@@ -48,12 +48,21 @@ class State(_Opaque):
     cannot be read.
     """
 
-    def __init__(self, now: Array, first: Array, safe: Array, kept: Any = None, origin: Any = None):
+    def __init__(
+        self,
+        now: Array,
+        first: Array,
+        safe: Array,
+        kept: Any = None,
+        origin: Any = None,
+        name: str = "",
+    ):
         self.now = now  # the value before the chunk
         self.first = first  # the value that a reset puts in place
         self.safe = safe  # the value before a valid step, from which skipped steps are computed
         self.kept = kept  # see `keep`
         self.origin = self if origin is None else origin  # the state that the engine made
+        self.name = name  # the place in the carry of a state that is kept
 
     @property
     def shape(self) -> tuple[Any, ...]:
@@ -67,19 +76,19 @@ class State(_Opaque):
     def dtype(self) -> Any:
         return self.now.dtype
 
-    def keep(self, kept: Any) -> "State":
+    def keep(self, kept: Any, name: str = "") -> "State":
         """The same state, with units that keep their old value, for `Zoneout`.
 
         `kept` is bool, `(steps, *batch, *features)`, or a fraction `f`: the new value is then
         `f old + (1 - f) new`.
         """
-        return State(self.now, self.first, self.safe, kept, self.origin)
+        return State(self.now, self.first, self.safe, kept, self.origin, name)
 
     def astype(self, dtype: Any) -> "State":
         if dtype == self.dtype:
             return self
         now, first, safe = (a.astype(dtype) for a in (self.now, self.first, self.safe))
-        return State(now, first, safe, self.kept, self.origin)
+        return State(now, first, safe, self.kept, self.origin, self.name)
 
     def at(self, index: int, axis: int) -> "State":
         """One item along an axis."""
@@ -137,7 +146,7 @@ def check_not_kept(verb: str, state: State) -> None:
     """Checks that `Zoneout` does not keep the numbers of a state."""
     if state.kept is not None:
         raise ValueError(
-            f"Zoneout: `rate` must be 0 for the part of the carry that `time.{verb}` advances, "
-            f"{state!r}, because its numbers are not units of a hidden state. Pass one rate per "
-            "part of the carry."
+            f"Zoneout: `rate` must be 0 for the part `{state.name or verb}` of the carry, "
+            f"{state!r}, because its numbers are not units of a hidden state. Pass rates in the "
+            "structure of the carry, with 0 for this part."
         )

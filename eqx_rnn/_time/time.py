@@ -11,7 +11,7 @@ from .._checks.messages import describe, describe_tree
 from .._dtypes import widest
 from .affine import BLEND, LINEAR
 from .any_step import run_any
-from .coefficients import matrix_inputs
+from .coefficients import half_of, matrix_inputs
 from .expanded import Expansion, expand
 from .history import count, shift, window
 from .matrix import run_matrix
@@ -133,9 +133,9 @@ class Time(Runner):
 
         **Returns:** the part of the new carry, and `y`, `(steps, *batch, *heads, value size)`.
 
-        Where a derivative is taken, steps are computed in blocks, by products of matrices. Where
-        none is taken, a CPU computes one step after another, which is faster. The results differ by
-        rounding errors.
+        With a float32 state, `y` is in half precision if query and value are. Where a derivative is
+        taken, steps are computed in blocks, by products of matrices. Elsewhere, a CPU computes one
+        step after another, in less memory. The results differ by rounding errors.
         """
         check_state("matrix", state)
         if read not in ("after", "before"):
@@ -150,7 +150,8 @@ class Time(Runner):
         wide, x = matrix_inputs(state, self._num_steps, len(self._batch), given)
         how = self._num_steps, self._method, read == "before"
         last, outputs, history = run_matrix(x, wide, *self._masks, *how)
-        return Advanced(state, last, history), outputs
+        narrow = half_of(query, value)
+        return Advanced(state, last, history), outputs if narrow is None else outputs.astype(narrow)
 
     def scan(
         self, state: PyTree[State], step: Callable[[Any, Any], Any], xs: PyTree[Array]

@@ -120,8 +120,9 @@ def _sample(cell: RNNCellBase) -> jax.ShapeDtypeStruct:
             f"of the carry of {type(cell).__name__} depends on it, got None. Pass an array or a "
             "`jax.ShapeDtypeStruct`."
         )
-    weights = filter(is_floating, jax.tree.leaves(cell))
-    return jax.ShapeDtypeStruct(sample.shape, widest(*weights))
+    weights = list(filter(is_floating, jax.tree.leaves(cell)))
+    dtype = widest(*weights) if weights else jnp.result_type(float)
+    return jax.ShapeDtypeStruct(sample.shape, dtype)
 
 
 def _as_real(leaf: Array) -> Any:

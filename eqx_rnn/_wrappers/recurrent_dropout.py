@@ -7,7 +7,14 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
-from .._base.cells import AbstractWrapper, Begun, RNNCellBase, is_factored, step_begun
+from .._base.cells import (
+    AbstractWrapper,
+    Begun,
+    RNNCellBase,
+    innermost,
+    is_factored,
+    step_begun,
+)
 from .._checks.messages import describe, describe_tree
 from .._kernels.run_time import error_if
 from .._kernels.tracers import Tracer
@@ -118,13 +125,11 @@ class RecurrentDropout(AbstractWrapper):
     def _hidden_rates(self, carry: PyTree[Array]) -> PyTree[Any]:
         rates = spread("RecurrentDropout", "hidden_rate", self.hidden_rate, carry)
         is_inseparable = lambda part: getattr(part, "inseparable", False)
+        if is_inseparable(innermost(self.cell)):
+            check_undropped(type(innermost(self.cell)).__name__, rates)
         for part in jax.tree.leaves(rates, is_leaf=is_inseparable):
-            if is_inseparable(part) and not all(map(is_zero, jax.tree.leaves(part))):
-                raise ValueError(
-                    "RecurrentDropout: `hidden_rate` must be 0 for the parts of a "
-                    f"{type(part).__name__}, whose arrays only have a meaning together, got "
-                    f"{describe_tree(part)}. Drop inputs by `input_rate` instead."
-                )
+            if is_inseparable(part):
+                check_undropped(type(part).__name__, part)
         return rates
 
     def _masks(
@@ -182,3 +187,13 @@ def _check_drawn(masks: DropoutMasks, pending: Any) -> DropoutMasks:
         "or to `begin`, or switch to inference with `eqx.nn.inference_mode(model)`."
     )
     return tree.unflatten([error_if(first, jnp.any(pending), error, not_exported), *others])
+
+
+def check_undropped(owner: str, rates: PyTree[Any]) -> None:
+    """Checks that no array of an inseparable part is dropped."""
+    if not all(map(is_zero, jax.tree.leaves(rates))):
+        raise ValueError(
+            f"RecurrentDropout: `hidden_rate` must be 0 for {owner}, because the arrays of this "
+            f"carry only have a meaning together, got {describe_tree(rates)}. Drop inputs by "
+            "`input_rate` instead."
+        )

@@ -91,16 +91,18 @@ class Zoneout(ChunkWrapper):
         self, carry: PyTree[State], inputs: Any, time: Time
     ) -> tuple[PyTree[Advanced], PyTree[Array]]:
         """The inner cell computes its outputs from the zoned-out state itself."""
-        parts, tree = jax.tree.flatten(carry, is_leaf=_is_mixable)
+        named, tree = jax.tree.flatten_with_path(carry, is_leaf=_is_mixable)
+        names = [jax.tree_util.keystr(path).removeprefix(".") for path, _ in named]
+        parts = [part for _, part in named]
         rates = jax.tree.leaves(spread("Zoneout", "rate", self.rate, carry, _is_mixable))
         keys = len(parts) * [None]
         if time.has_keys:
             inner_keys, *keys = jnp.moveaxis(time.draw(lambda k: jr.split(k, 1 + len(keys))), 1, 0)
             time = time.with_keys(inner_keys)
-        zoned = [self._keep(*args) for args in zip(parts, rates, keys, strict=True)]
+        zoned = [self._keep(*args) for args in zip(parts, rates, keys, names, strict=True)]
         return run_chunk(self.cell, tree.unflatten(zoned), inputs, time)
 
-    def _keep(self, part: Any, rate: Any, keys: PRNGKeyArray | None) -> Any:
+    def _keep(self, part: Any, rate: Any, keys: PRNGKeyArray | None, name: str) -> Any:
         """A part of the carry with units that keep their old value at some steps."""
         if is_zero(rate):
             return part
@@ -114,7 +116,7 @@ class Zoneout(ChunkWrapper):
                 f"Zoneout: `rate` must be 0 at inference for {describe_tree(part)}, whose mean is "
                 "not linear in its arrays, because a `ChunkCell` runs many steps at once."
             )
-        return jax.tree.map(lambda state: state.keep(kept), part)
+        return jax.tree.map(lambda state: state.keep(kept, name), part)
 
     def read_out(self, carry: PyTree[Array]) -> PyTree[Array]:
         return self.cell.read_out(carry)
