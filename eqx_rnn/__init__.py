@@ -99,6 +99,7 @@ from ._layers.sequences import flip_sequences as flip_sequences
 from ._layers.sequences import last_valid as last_valid
 from ._layers.sequences import lengths_to_mask as lengths_to_mask
 from ._layers.stacked import Stacked as Stacked
+from ._layers.summary import summary as summary
 from ._public import publish as _publish
 from ._time import Advanced as Advanced
 from ._time import State as State

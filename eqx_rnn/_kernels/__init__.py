@@ -49,16 +49,19 @@ From other modules (documented):
 
 Attributes and parameters:
 
-- Jaxprs (jaxprs, passes, evaluate, hoist): `jaxpr`, `consts`, `constvars`, `invars`, `outvars`,
-  `eqns`, `effects`, `replace`, `debug_info.with_unknown_names`; of equations `primitive`, `params`,
-  `invars`, `outvars`, `effects`, `replace`; `aval` of variables, `val` of literals. A jaxpr without
-  `debug_info` needs no new names. The names of effects: those with "Debug" or "NamedAxis" in the
-  class name may be left out of order.
+- Jaxprs (jaxprs, passes, evaluate, hoist, count): `jaxpr`, `consts`, `constvars`, `invars`,
+  `outvars`, `eqns`, `effects`, `replace`, `debug_info.with_unknown_names`; of equations
+  `primitive`, `params`, `invars`, `outvars`, `effects`, `replace`; `aval` of variables, `val` of
+  literals. A jaxpr without `debug_info` needs no new names. The names of effects: those with
+  "Debug" or "NamedAxis" in the class name may be left out of order.
 - Types (sharding): `sharding.spec`, `sharding.mesh.axis_types`, `manual_axis_type.varying`, and the
   argument `manual_axis_type` of `jax.ShapeDtypeStruct`. Without them, arrays count as not spread.
 - The mapped axis of a rule for `vmap` (linear): `size`, `name`, `spmd_name`, `explicit_mesh_axis`.
 - Lowering (run_time): `module_context.lowering_parameters.for_export`. Without it, the error of
   `jax.export` for checked lengths is JAX's own.
+- Names of primitives and their parameters (count): `dot_general` and its `dimension_numbers`,
+  `conv_general_dilated` and its `dimension_numbers.rhs_spec`, `cond` and its `branches`, `scan` and
+  its `length`, the `name` of a compiled function. Only `summary` needs them.
 - Parameters of `dot_general_p`, `conv_general_dilated_p` and `transpose_p`: listed beside their
   use. An equation with others is left to JAX.
 """
