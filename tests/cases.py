@@ -203,4 +203,7 @@ FEW_CASES = (
     + [case for case in LINEAR if case.name in ("sru2", "hawk", "lru", "gla-core", "mlstm")]
     + [case for k, case in enumerate(WRAPPED) if k % len(INNER) == k // len(INNER) % len(INNER)]
 )
-ONE_PER_CLASS = list({type(case.cell()): case for case in reversed(FEW_CASES)}.values())
+ONE_PER_CLASS, EACH_CLASS = (
+    list({type(case.cell()): case for case in reversed(cases)}.values())
+    for cases in (FEW_CASES, CASES)
+)
