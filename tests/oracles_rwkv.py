@@ -122,7 +122,7 @@ def rwkv7(w, carry, inputs):
     if w.takes_value:
         v = v + (first - v) * sigmoid(w.weight_v @ w.weight_v_low @ x_v + w.bias_v)
     erased = heads(k * w.erase_scale, core.num_heads)
-    erased = erased / np.linalg.norm(erased, axis=1, keepdims=True)
+    erased = erased / np.maximum(np.linalg.norm(erased, axis=1, keepdims=True), 1e-12)
     k = k * (1 + (a - 1) * w.rate_mix)
     g = -math.exp(-0.5) * sigmoid(g)
     r, k, v, g, a = (heads(p, core.num_heads) for p in (r, k, v, g, a))

@@ -50,7 +50,7 @@ def test_the_mean_of_equal_values_is_the_value():
 
 def test_retention_depends_on_differences_of_positions():
     """The rotation is relative: with a memory of zeros, the position has no effect on products."""
-    cell = eqx_rnn.RetentionCell(3, 4, num_heads=2, key_size=4, eps=0.0, dtype=float, key=KEY)
+    cell = eqx_rnn.RetentionCell(3, 4, num_heads=2, key_size=4, eps=1e-30, dtype=float, key=KEY)
     x = random_like(jax.ShapeDtypeStruct((5, 3), float), 0)
     first = cell.initialize_carry(None, x[0])
     later = first._replace(position=jnp.asarray(1000, jnp.int32))
@@ -83,7 +83,7 @@ def test_in_wrappers(name):
     assert not np.allclose(RNN(dropped)(x, key=KEY), RNN(cell)(x))
     zoned = Zoneout(cell, 0.3)
     if name == "linear attention":
-        with pytest.raises(ValueError, match=r"Zoneout: `rate` must be 0 for the part"):
+        with pytest.raises(ValueError, match="Zoneout: `rate` must be 0"):
             RNN(zoned)(x, key=KEY)
         zoned = Zoneout(LAYERS[name](normalize=False, dtype=float, key=KEY), 0.3)
     whole = RNN(zoned, chunk_size=4)(x, key=KEY)

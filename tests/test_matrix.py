@@ -102,7 +102,7 @@ def test_steps_are_the_definition(name):
         np.testing.assert_allclose(y, outputs, **CLOSE)
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-3, 30.0, 1e4, np.inf])
+@pytest.mark.parametrize("scale", [0.0, 30.0, np.inf])
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_decays_of_any_strength(per_channel, scale):
     """In float32, where sums of large logarithms would be inexact."""

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import ONE_PER_CLASS
+from cases import FEW_CASES
 from helpers import assert_close, random_like
 
 import eqx_rnn
@@ -195,7 +195,7 @@ def test_second_derivatives_where_a_nan_carry_is_held(cell, options):
     assert_close(jax.jit(lambda: curvature(masked))(), curvature(alone))
 
 
-@pytest.mark.parametrize("case", ONE_PER_CLASS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
 def test_a_nan_carry_that_a_reset_replaces(case):
     """Skipped steps hold it first. A row that starts at the reset has the same results.
 

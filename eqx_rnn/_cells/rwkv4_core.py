@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._base.cells import ChunkCell
 from .._checks.options import check_sizes
+from .._dtypes import widest
 from .._kernels.products import along
 from .._time import Time
 from .base import VectorCell
@@ -103,7 +104,9 @@ class RWKV4CoreCell(VectorCell, ChunkCell, key=None):
         top = jnp.maximum(m, favoured)
         old, new = jnp.exp(m - top), jnp.exp(favoured - top)
         y = (old * time.before(numerator) + new * v) / (old * time.before(denominator) + new)
-        return RWKV4CoreCarry(numerator, denominator, scale), y.astype(v.dtype)
+        return RWKV4CoreCarry(numerator, denominator, scale), y.astype(
+            widest(v.dtype, self.bonus.dtype)
+        )
 
 
 def first_sums(numerator: Array, denominator: Array, scale: Array) -> RWKV4CoreCarry:

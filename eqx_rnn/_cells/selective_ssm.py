@@ -97,7 +97,8 @@ class SelectiveSSMCell(VectorCell, ChunkCell):
         self, state: State, c: Array, b: Array, u: Array, dt: Array, z: Array | None, time: Time
     ) -> tuple[Advanced, Array]:
         """The new part of the carry and y, from arrays `(steps, *batch, size)`."""
-        dtype = u.dtype  # a decay near 1 needs float32
+        dtype = widest(u.dtype, self.skip.dtype)
+        # A decay near 1 needs float32.
         c, b, u, dt = (a.astype(widest(a.dtype, jnp.float32)) for a in (c, b, u, dt))
         d = softplus(add_bias(dt, self.dt_bias))
         new, y = time.expand(state, coefficients, readout, -jnp.exp(self.log_a), (c, b, u, d))

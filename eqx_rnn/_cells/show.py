@@ -55,8 +55,11 @@ def show(cell: Any, defaults: dict[str, Any], **kwargs: Any) -> Any:
     for parameter in parameters:
         if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
             break
-        value = options.pop(parameter.name, getattr(cell, parameter.name, None))
-        docs.append(wl.pdoc(value, **kwargs))
+        if isinstance(getattr(type(cell), parameter.name, None), property):
+            options.setdefault(parameter.name, getattr(cell, parameter.name))
+        if parameter.name not in options:
+            break
+        docs.append(wl.pdoc(options.pop(parameter.name), **kwargs))
     docs += wl.named_objs((options | arrays).items(), **kwargs)
     # Break a line only where the next item does not fit.
     docs = docs[:1] + [wl.TextDoc(",") + (wl.BreakDoc(" ") + doc).group() for doc in docs[1:]]

@@ -28,7 +28,7 @@ class SSDCell(OneMatrixCell):
     """
 
     num_groups: int = eqx.field(static=True)
-    _derived = ("input_size", "hidden_size", "num_heads", "key_size", "value_size")
+    _derived = ("input_size", "hidden_size", "key_size", "value_size")
 
     @property
     def head_size(self) -> int:
