@@ -272,7 +272,7 @@ def test_arrays_of_different_ranks_are_not_combined():
         assert np.any(jax.jit(jax.grad(loss))(x))
 
 
-@pytest.mark.parametrize("size", [1, 5, 37])
+@pytest.mark.parametrize("size", [1, 5, 12])
 def test_the_inverse_of_a_triangular_matrix(size):
     """Also if its powers are large, as for equal keys."""
     random = np.tril(np.random.default_rng(0).normal(size=(2, size, size)), -1) / np.sqrt(size)

@@ -13,7 +13,7 @@ from eqx_rnn import RNN
 KEY = jr.key(0)
 
 
-@pytest.mark.parametrize("size", [1e-30, 1e-14, 1e-6, 20.0, 60.0])
+@pytest.mark.parametrize("size", [1e-30, 1e-14, 60.0])
 def test_keys_of_any_length_have_finite_gradients(size):
     """In float32, where the square of a short key underflows."""
     cell = eqx_rnn.GatedDeltaNetCell(8, 8, num_heads=2, key_size=2, dtype=jnp.float32, key=KEY)

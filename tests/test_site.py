@@ -17,7 +17,7 @@ HOOKS = DOCS / "hooks"
 PAGES = sorted(DOCS.rglob("*.md"))
 # Pages that `docs/hooks/site_pages.py` makes from files outside `docs`.
 MADE = ["contributing.md", "changelog.md", "examples/quickstart.md", "examples/policy.md"]
-MADE += ["examples/pronounce.md"]
+MADE += [f"examples/{path.stem}.md" for path in (DOCS.parent / "notebooks").glob("*.ipynb")]
 MODULES = {"initializers", "interop"}
 
 

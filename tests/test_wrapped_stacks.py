@@ -96,7 +96,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize("name", ["user's cell", "twice", "wrapped stack", "stack of stacks"])
+@pytest.mark.parametrize("name", ["user's cell", "twice", "stack of stacks"])
 def test_residual_equals_single_steps(name, option):
     """Values and gradients."""
     inner, wrap, _ = RESIDUAL[name]

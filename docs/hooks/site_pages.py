@@ -18,7 +18,10 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parent.parent.parent
 REPOSITORY_FILES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 EXAMPLES = {
-    "examples/pronounce.md": "notebooks/pronounce.ipynb",
+    **{
+        f"examples/{name}.md": f"notebooks/{name}.ipynb"
+        for name in ("characters", "digits", "long_memory", "own_cell", "pronounce")
+    },
     "examples/quickstart.md": "notebooks/quickstart.py",
     "examples/policy.md": "notebooks/policy.py",
 }
@@ -94,14 +97,14 @@ def _notebook(path, pictures):
             parts.append(source)
         else:
             parts.append(f"```python\n{source}\n```")
-            parts += [_output(output, pictures) for output in cell["outputs"]]
+            parts += [_output(output, pictures, path.stem) for output in cell["outputs"]]
     return "\n\n".join(parts) + f"\n\nThe file is `{path.relative_to(ROOT)}`.\n"
 
 
-def _output(output, pictures):
+def _output(output, pictures, stem):
     data = output.get("data", {})
     if "image/png" in data:
-        name = f"output_{len(pictures)}.png"
+        name = f"{stem}_{len(pictures)}.png"
         pictures[name] = base64.b64decode("".join(data["image/png"]))
         description = "".join(data.get("text/plain", ["Output"])).strip("<>")
         return f"![{description}]({name})"
