@@ -123,6 +123,7 @@ def train(agent: Agent, longest: int, rollouts: int, *, key: Array) -> float:
     world_key, key = jr.split(key)
     world = enter(longest, key=world_key)
     carry, shares = agent.cell.initialize_carry(None, observe(world)), []
+    print("JAX compiles acting and learning for a few seconds.")
     with tqdm(jr.split(key, rollouts), desc="training", unit="rollout") as progress:
         for step_key in progress:
             agent, opt_state, world, carry, share = step(agent, opt_state, world, carry, step_key)

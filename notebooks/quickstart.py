@@ -106,6 +106,7 @@ def train(model: Classifier, data: Utterances, epochs: int, *, key: Array) -> Cl
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return eqx.apply_updates(model, updates), opt_state, loss, accuracy
 
+    print("JAX compiles the training step for a few seconds.")
     with tqdm(jr.split(key, epochs), desc="training", unit="epoch") as progress:
         for epoch_key in progress:
             history = []

@@ -14,13 +14,13 @@ an abstract class. And `__pdoc__` replaces the text that Equinox prints for a mo
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar, Required, TypedDict
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.nn
 import jax.nn.initializers as jinit
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._base.cells import RNNCellBase
 from .._checks.messages import as_dtype, check_inputs
@@ -28,59 +28,19 @@ from .._checks.options import check_names, check_sizes, require_key
 from .._functions.function import as_function
 from ..initializers import Initializer, draw_carry
 from .draw import Draw
+from .options import ActivatedOptions as ActivatedOptions
+from .options import BiasedOptions as BiasedOptions
+from .options import CellOptions as CellOptions
+from .options import CoreOptions as CoreOptions
+from .options import GatedCellOptions as GatedCellOptions
+from .options import MatrixOptions as MatrixOptions
+from .options import WeightOptions as WeightOptions
 from .show import document, show
 
 Hidden = Float[Array, "*batch {self.hidden_size}"]
 # Types in named tuples of gates, which have no `self`. One of two added `Part`s may be `None`.
 Gate = Float[Array, "*batch hidden_size"]
 Part = PyTree[Float[Array, "*batch features"]]
-
-
-class CoreOptions(TypedDict, total=False):
-    """The keyword arguments of every cell: see `AbstractCell`."""
-
-    carry_init: Initializer
-    dtype: DTypeLike | None
-    key: Required[PRNGKeyArray]
-
-
-class MatrixOptions(TypedDict, total=False):
-    """The keyword arguments of a cell that may have no weights: see `MatrixCell`."""
-
-    carry_init: Initializer
-    dtype: DTypeLike | None
-    key: PRNGKeyArray | None
-
-
-class WeightOptions(CoreOptions, total=False):
-    """The keyword arguments of a cell with matrices and no biases: see `WeightCell`."""
-
-    weight_init: Initializer
-
-
-class BiasedOptions(WeightOptions, total=False):
-    """The keyword arguments of a cell with matrices and biases: see `BiasedCell`."""
-
-    use_bias: bool
-    bias_init: Initializer
-
-
-class ActivatedOptions(BiasedOptions, total=False):
-    """The keyword arguments of every cell with an activation: see `ActivatedCell`."""
-
-    activation: Callable
-
-
-class CellOptions(ActivatedOptions, total=False):
-    """The keyword arguments of every cell with a recurrent matrix: see `NonlinearCell`."""
-
-    recurrent_weight_init: Initializer
-
-
-class GatedCellOptions(CellOptions, total=False):
-    """The keyword arguments of every cell with gates: see `GatedCell`."""
-
-    gate_activation: Callable
 
 
 class AbstractCell(RNNCellBase):

@@ -85,8 +85,7 @@ class Time(Runner):
         """`h' = a h + b` with states much larger than the inputs and outputs.
 
         This is `linear` with `a, b = coefficients(weights, xs)` and `y = readout(weights, h', xs)`.
-        Where no derivative is taken, a CPU computes both functions step by step, so the states of
-        several steps never exist together.
+        Without derivatives, a CPU computes both functions step by step, in little memory.
 
         **Arguments:**
 
@@ -133,9 +132,9 @@ class Time(Runner):
 
         **Returns:** the part of the new carry, and `y`, `(steps, *batch, *heads, value size)`.
 
-        With a float32 state, `y` is in half precision if query and value are. Where a derivative is
-        taken, steps are computed in blocks, by products of matrices. Elsewhere, a CPU computes one
-        step after another, in less memory. The results differ by rounding errors.
+        With a float32 state, `y` is in half precision if query and value are. For derivatives,
+        steps are computed in blocks, by products of matrices. Otherwise, a CPU computes one step
+        after another, in less memory. The results differ by rounding errors.
         """
         check_state("matrix", state)
         if read not in ("after", "before"):
