@@ -20,7 +20,15 @@ REPOSITORY_FILES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANG
 EXAMPLES = {
     **{
         f"examples/{name}.md": f"notebooks/{name}.ipynb"
-        for name in ("characters", "digits", "long_memory", "own_cell", "pronounce")
+        for name in (
+            "characters",
+            "digits",
+            "long_memory",
+            "memory_policy",
+            "moving_digits",
+            "own_cell",
+            "pronounce",
+        )
     },
     "examples/quickstart.md": "notebooks/quickstart.py",
     "examples/policy.md": "notebooks/policy.py",
@@ -94,7 +102,7 @@ def _notebook(path, pictures):
     for cell in json.loads(path.read_text())["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            parts.append(source.replace("](../docs/", "](../"))
         else:
             parts.append(f"```python\n{source}\n```")
             parts += [_output(output, pictures, path.stem) for output in cell["outputs"]]
@@ -106,7 +114,6 @@ def _output(output, pictures, stem):
     if "image/png" in data:
         name = f"{stem}_{len(pictures)}.png"
         pictures[name] = base64.b64decode("".join(data["image/png"]))
-        description = "".join(data.get("text/plain", ["Output"])).strip("<>")
-        return f"![{description}]({name})"
+        return f"![The figure that this cell draws.]({name})"
     text = "".join(output.get("text", data.get("text/plain", [])))
     return f"```{{.text .output}}\n{text.rstrip()}\n```"
