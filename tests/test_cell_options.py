@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, CELLS
+from cases import CELLS, EACH_CLASS
 from helpers import EXACT
 from jaxtyping import Array
 
@@ -115,7 +115,7 @@ def test_sizes_are_reported_by_the_cell(case):
         cell_type(3, 4, *rest, **options)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", EACH_CLASS, ids=lambda case: case.name)
 def test_output_size(case):
     cell = case.cell()
     sample = jax.ShapeDtypeStruct((2, *case.features), jnp.float32)

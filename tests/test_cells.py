@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, CELLS, FEW_CASES, weights
+from cases import CASES, CELLS, EACH_CLASS, FEW_CASES, weights
 from helpers import assert_close
 from jax.test_util import check_grads
 from jaxtyping import jaxtyped
@@ -18,6 +18,7 @@ from jaxtyping import jaxtyped
 import eqx_rnn
 
 all_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+each_class = pytest.mark.parametrize("case", EACH_CLASS, ids=lambda case: case.name)
 few_cases = pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
 
 
@@ -80,7 +81,7 @@ def test_any_number_of_batch_axes(case):
         assert_close(single, expected, rtol=1e-12, atol=1e-12)
 
 
-@all_cases
+@each_class
 @pytest.mark.parametrize(
     ("weight_dtype", "input_dtype"),
     [
@@ -117,7 +118,7 @@ def test_carry_is_fixed(case, weight_dtype, input_dtype):
     assert all(leaf.dtype == weight_dtype for leaf in weights)
 
 
-@all_cases
+@each_class
 def test_initialize_carry_reads_only_shape_and_dtype(case):
     cell = case.cell()
     x = case.inputs(2)
@@ -137,7 +138,7 @@ def test_initialize_carry_reads_only_shape_and_dtype(case):
         assert all(np.all(leaf == (leaf.dtype == bool)) for leaf in leaves)
 
 
-@all_cases
+@each_class
 def test_carry_init_is_used(case):
     init = jax.nn.initializers.normal()
     cell = case.make(carry_init=init, key=jax.random.key(0))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from cases import CASES
+from cases import EACH_CLASS
 from interop_cases import CASES as INTEROP
 
 import eqx_rnn
@@ -39,7 +39,7 @@ def trace(cell, inputs, key=None):
 
 
 @pytest.mark.parametrize("batch", [(), (2,), (2, 3)], ids=str)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", EACH_CLASS, ids=lambda case: case.name)
 def test_a_step(case, batch):
     trace(case.cell(), case.inputs(*batch))
 

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
-from cases import CASES
+from cases import EACH_CLASS
 
 import eqx_rnn
 from eqx_rnn import (
@@ -166,7 +166,7 @@ def test_an_unknown_part_passes_on_what_is_known():
         StackedCell([gru(3), own(4, 5), gru(9)])
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", EACH_CLASS, ids=lambda case: case.name)
 def test_cells_tell_what_a_step_returns(case):
     cell = case.cell(jnp.float32)
     inputs = input_struct(cell)
