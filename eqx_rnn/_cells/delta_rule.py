@@ -7,11 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._time import Advanced, State, Time
-from .gla import Decay
-from .heads import MatrixOptions, OneMatrixCell, join_heads
+from .heads import Decay, MatrixOptions, ScaledMatrixCell, join_heads
 
 
-class DeltaNetCoreCell(OneMatrixCell):
+class DeltaNetCoreCell(ScaledMatrixCell):
     """The delta rule: a matrix in which a step replaces the value of its key.
 
         S' = S + beta k (v - S^T k)^T
@@ -66,11 +65,10 @@ class DeltaNetCoreCell(OneMatrixCell):
         self, state: State, q: Array, k: Array, v: Array, beta: Array, time: Time
     ) -> tuple[Advanced, Array]:
         """The new part of the carry and y, from arrays `(steps, *batch, num_heads, size)`."""
-        scale = self.key_size**-0.5 if self.scale is None else self.scale
-        return time.matrix(state, scale * q, k, beta * v, 0.0, erase=(k, beta * k))
+        return time.matrix(state, self._scale(q), k, beta * v, 0.0, erase=(k, beta * k))
 
 
-class GatedDeltaNetCoreCell(OneMatrixCell):
+class GatedDeltaNetCoreCell(ScaledMatrixCell):
     """The delta rule on a matrix that decays.
 
         S~ = diag(exp(g)) S
@@ -131,6 +129,5 @@ class GatedDeltaNetCoreCell(OneMatrixCell):
         self, state: State, q: Array, k: Array, v: Array, g: Array, beta: Array, time: Time
     ) -> tuple[Advanced, Array]:
         """The new part of the carry and y, from arrays `(steps, *batch, num_heads, size)`."""
-        scale = self.key_size**-0.5 if self.scale is None else self.scale
         erase = jnp.exp(g) * k, beta * k
-        return time.matrix(state, scale * q, k, beta * v, g, erase=erase)
+        return time.matrix(state, self._scale(q), k, beta * v, g, erase=erase)

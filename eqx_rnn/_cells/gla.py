@@ -1,4 +1,4 @@
-from typing import Literal, Unpack
+from typing import Unpack
 
 import equinox as eqx
 import jax.nn.initializers as jinit
@@ -10,19 +10,18 @@ from .._kernels.products import affine, along, project
 from .._time import Advanced, State, Time
 from .base import BiasedCell, BiasedOptions
 from .heads import (
+    Decay,
     MatrixOptions,
     OneMatrixBlock,
-    OneMatrixCell,
+    ScaledMatrixCell,
     join_heads,
     split_heads,
     split_sizes,
 )
 from .norms import normalize_scale
 
-Decay = Literal["channel", "head"]
 
-
-class GLACoreCell(OneMatrixCell):
+class GLACoreCell(ScaledMatrixCell):
     """Gated linear attention: a matrix that decays per key channel or per head.
 
         S' = diag(exp(g)) S + k v^T
@@ -80,8 +79,7 @@ class GLACoreCell(OneMatrixCell):
         self, state: State, q: Array, k: Array, v: Array, g: Array, time: Time
     ) -> tuple[Advanced, Array]:
         """The new part of the carry and y, from arrays `(steps, *batch, num_heads, size)`."""
-        scale = self.key_size**-0.5 if self.scale is None else self.scale
-        return time.matrix(state, scale * q, k, v, g)
+        return time.matrix(state, self._scale(q), k, v, g)
 
 
 class GLACell(OneMatrixBlock, BiasedCell):

@@ -3,7 +3,7 @@
 import abc
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from .base import AbstractCell, BlockCell, VectorCell
 from .base import MatrixOptions as MatrixOptions
 from .draw import Draw
 
+Decay = Literal["channel", "head"]
 Matrix = Float[Array, "*batch {self.num_heads} {self.key_size} {self.value_size}"]
 
 
@@ -76,6 +77,15 @@ class OneMatrixCell(MatrixCell):
         shape = self.num_heads, self.key_size, self.value_size
         (state,) = draw_wide(self, key, sample_input, shape)
         return state
+
+
+class ScaledMatrixCell(OneMatrixCell):
+    """A `OneMatrixCell` whose queries are multiplied by `scale`, or by `1 / sqrt(key_size)`."""
+
+    scale: eqx.AbstractVar[float | None]
+
+    def _scale(self, q: Array) -> Array:
+        return (self.key_size**-0.5 if self.scale is None else self.scale) * q
 
 
 class OneMatrixBlock(BlockCell, ChunkCell):

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._time import Advanced, State, Time
-from .heads import MatrixOptions, OneMatrixCell, join_heads
+from .heads import MatrixOptions, ScaledMatrixCell, join_heads
 
 
-class HGRN2CoreCell(OneMatrixCell):
+class HGRN2CoreCell(ScaledMatrixCell):
     """The recurrence of HGRN2: a matrix whose keys are the parts that it forgets.
 
         S' = diag(exp(g)) S + (1 - exp(g)) v^T
@@ -60,5 +60,4 @@ class HGRN2CoreCell(OneMatrixCell):
         self, state: State, q: Array, v: Array, g: Array, time: Time
     ) -> tuple[Advanced, Array]:
         """The new part of the carry and y, from arrays `(steps, *batch, num_heads, size)`."""
-        scale = self.key_size**-0.5 if self.scale is None else self.scale
-        return time.matrix(state, scale * q, -jnp.expm1(g), v, g)
+        return time.matrix(state, self._scale(q), -jnp.expm1(g), v, g)

@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 
 from .._dtypes import widest
 from .._time import Advanced, State, Time
-from .heads import MatrixOptions, OneMatrixCell, join_heads
+from .heads import MatrixOptions, ScaledMatrixCell, join_heads
 
 Decays = Sequence[float] | np.ndarray | jax.Array | None
 
 
-class RetentionCoreCell(OneMatrixCell):
+class RetentionCoreCell(ScaledMatrixCell):
     """Retention: a matrix that decays at a fixed rate per head.
 
         S' = gamma S + k v^T
@@ -77,9 +77,8 @@ class RetentionCoreCell(OneMatrixCell):
         self, state: State, q: Array, k: Array, v: Array, time: Time
     ) -> tuple[Advanced, Array]:
         """The new part of the carry and y, from arrays `(steps, *batch, num_heads, size)`."""
-        scale = self.key_size**-0.5 if self.scale is None else self.scale
         log_decay = jnp.asarray(np.log(self.gamma)[:, None], widest(state.dtype, v.dtype))
-        return time.matrix(state, scale * q, k, v, log_decay)
+        return time.matrix(state, self._scale(q), k, v, log_decay)
 
 
 def check_decays(owner: str, decays: Decays, num_heads: int) -> tuple[float, ...] | None:

@@ -7,7 +7,7 @@ from .heads import MatrixOptions, OneMatrixCell, join_heads
 
 
 class RWKV7CoreCell(OneMatrixCell):
-    """The memory of RWKV-7: a matrix that decays per key channel, and replaces what it holds.
+    """The memory of RWKV-7: a matrix that decays per key channel, and replaces old values.
 
         S' = diag(exp(g)) S + k v^T + beta (alpha^T S)
         y = S'^T r
