@@ -56,7 +56,8 @@ def draw(results: dict) -> Figure:
     figure.suptitle("Time of other libraries / time of eqx-rnn (right of 1: eqx-rnn is faster)")
     figure.supxlabel(
         f"{shapes} random shapes per cell and their geometric mean; float32, {results['cores']} "
-        f"cores of an {results['cpu']}, jax {results['versions']['jax']}, {results['date'][:10]}",
+        f"cores of an {results['device']}, jax {results['versions']['jax']}, "
+        f"{results['date'][:10]}",
         fontsize=8,
         color="#666666",
     )

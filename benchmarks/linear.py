@@ -4,7 +4,8 @@
     python benchmarks/linear.py --quick
     python benchmarks/linear.py --steps 1024 4096 --batch 1 8 --width 64 128
 
-Float32, on the CPU of this machine, time first. The programs are those of `matrix.py`, and:
+Float32, time first, on the CPU of this machine, or on its GPU with `--platform cuda`. The programs
+are those of `matrix.py`, and:
 
 - `scan`: h' = a h + b, with real a and b given for every step and feature, alone.
 - `LRU`: the layer, with as many states as features.
@@ -21,10 +22,10 @@ import argparse
 import functools
 import importlib.util
 import itertools
-import os
 from collections.abc import Callable
 from typing import Any
 
+import device
 import equinox as eqx
 import jax
 import jax.lax as lax
@@ -33,8 +34,7 @@ import jax.random as jr
 import linear_peers
 import matrix
 import numpy as np
-from peers import Model, num_cores
-from speed import cpu_model
+from peers import Model
 from timing import Program, calls_per_sample, jax_program, run_in_turns
 
 import eqx_rnn
@@ -222,10 +222,10 @@ def main() -> None:
     parser.add_argument(
         "--most", type=int, default=2**25, help="skip sizes whose steps x batch x width is larger"
     )
+    device.add_option(parser)
     args = parser.parse_args()
-    jax.config.update("jax_platforms", "cpu")
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    print(f"{cpu_model()}, {num_cores()} cores, load {load:.1f}, jax {jax.__version__}")
+    device.use(args.platform)
+    print(device.describe())
     sizes = [(1024, 8, 64)] if args.quick else itertools.product(args.steps, args.batch, args.width)
     for steps, batch, width in sizes:
         if steps * batch * width <= args.most:

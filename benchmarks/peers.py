@@ -186,7 +186,9 @@ def torch(name: str, shape: Shape, x: np.ndarray) -> TorchModel:
 
     torch.set_num_threads(num_cores())
     torch.manual_seed(0)
-    return TorchModel(getattr(torch.nn, name)(shape.input, shape.hidden), torch.from_numpy(x))
+    device = "cpu" if jax.default_backend() == "cpu" else "cuda"
+    layer = getattr(torch.nn, name)(shape.input, shape.hidden)
+    return TorchModel(layer.to(device), torch.from_numpy(x).to(device))
 
 
 def limit(gates: str, shape: Shape, x: np.ndarray) -> Model:

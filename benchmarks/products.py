@@ -13,15 +13,13 @@ several noisy numbers is too fast, so the losses are upper bounds. The sizes whe
 
 import argparse
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import device
 import jax
 import jax.numpy as jnp
 import numpy as np
-from peers import num_cores
-from speed import cpu_model
 from timing import Program, calls_per_sample, run_in_turns
 
 from eqx_rnn._kernels import forms
@@ -118,9 +116,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
-    jax.config.update("jax_platforms", "cpu")
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    print(f"{cpu_model()}, {num_cores()} cores, load {load:.1f}, jax {jax.__version__}")
+    device.use("cpu")
+    print(device.describe())
     for place in PLACES:
         losses = []
         for sizes in random_sizes(args.seed, args.number):

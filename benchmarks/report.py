@@ -207,7 +207,7 @@ def report(path: Path) -> None:
     cases = [Case.read(case) for case in results["cases"]]
     print(summary(cases))
     versions = ", ".join(f"{k} {v}" for k, v in results["versions"].items())
-    note = f"{results['cpu']}, {results['cores']} cores, {results['date'][:10]}\n{versions}"
+    note = f"{results['device']}, {results['cores']} cores, {results['date'][:10]}\n{versions}"
     picture(cases, path.with_suffix(".png"), note)
 
 

@@ -1,8 +1,9 @@
-"""How fast cells run over time, in eqx-rnn and in other libraries, on the CPU of this machine.
+"""How fast cells run over time, in eqx-rnn and in other libraries.
 
     pip install -e ".[bench]"  # any build of torch that runs on a CPU
     python benchmarks/speed.py --quick
     python benchmarks/speed.py --random 1  # 30 shapes that are drawn with this seed
+    python benchmarks/speed.py --platform cuda --peers "flax nnx" torch
 
 For each cell and shape, this measures the time of a forward pass and of a training step, compile
 time and temporary memory. A training step computes the gradients of `sum(outputs ** 2)` with
@@ -25,6 +26,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import device
 import jax
 from distribution import distribution
 from peers import OURS, PEERS, Shape, num_cores
@@ -64,6 +66,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="default: 11, or 5 if --quick")
     parser.add_argument("--compiles", type=int, help="times to compile; default: 3, or 1")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    device.add_option(parser)
     args = parser.parse_args()
     args.rounds = args.rounds or (5 if args.quick else 11)
     args.compiles = args.compiles or (1 if args.quick or args.random is not None else 3)
@@ -108,26 +111,17 @@ def environment() -> dict:
     return {
         "date": datetime.datetime.now().isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **versions},
-        "cpu": cpu_model(),
+        "device": device.name(),
         "cores": num_cores(),
         "load_before": os.getloadavg() if hasattr(os, "getloadavg") else None,
         "settings": {k: v for k, v in sorted(os.environ.items()) if k.startswith(SETTINGS)},
     }
 
 
-def cpu_model() -> str:
-    """The name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((s.split(":", 1)[1].strip() for s in lines if s.startswith("model name")), "")
-
-
 def main() -> None:
     args = parse()
     start = time.perf_counter()
-    jax.config.update("jax_platforms", "cpu")
+    device.use(args.platform)
     jax.config.update("jax_enable_compilation_cache", False)
     results = {
         **environment(),
@@ -148,7 +142,8 @@ def main() -> None:
             "torch down most."
         )
     print(
-        f"{results['cpu']}, {results['cores']} cores; settings: {results['settings'] or 'none'}\n"
+        f"{results['device']}, {results['cores']} cores; "
+        f"settings: {results['settings'] or 'none'}\n"
     )
 
     for cell, shape in cases(args):

@@ -13,10 +13,10 @@ import argparse
 import functools
 import gc
 import importlib.util
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import device
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,6 @@ import numpy as np
 from peers import OURS, TORCH, Model, Shape, TorchModel, draw, num_cores
 from report import CHOSEN, COMPARED
 from shapes import random_shapes
-from speed import cpu_model
 from timing import build, calls_per_sample, run_in_turns
 
 import eqx_rnn
@@ -173,9 +172,8 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=NUMBER, help="of shapes")
     parser.add_argument("--rounds", type=int, default=8)
     args = parser.parse_args()
-    jax.config.update("jax_platforms", "cpu")
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    print(f"{cpu_model()}, {num_cores()} cores, load {load:.1f}, jax {jax.__version__}")
+    device.use("cpu")
+    print(device.describe())
     names = [n for n, (package, _) in PEERS.items() if importlib.util.find_spec(package)]
     jax_peers = [name for name in names if name not in (OURS, TORCH)]
     found: dict[str, list[float]] = {}

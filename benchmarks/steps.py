@@ -12,18 +12,16 @@ table shows the time of a call outside `jax.jit`, and of a step through `eqx.fil
 
 import argparse
 import functools
-import os
 import time
 from collections.abc import Callable
 from typing import Any
 
+import device
 import equinox as eqx
 import jax
 import jax.lax as lax
 import jax.numpy as jnp
 import numpy as np
-from peers import num_cores
-from speed import cpu_model
 from timing import Program, calls_per_sample, run_in_turns
 
 import eqx_rnn
@@ -154,9 +152,8 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--rounds", type=int, default=11)
     args = parser.parse_args()
-    jax.config.update("jax_platforms", "cpu")
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    print(f"{cpu_model()}, {num_cores()} cores, load {load:.1f}, jax {jax.__version__}")
+    device.use("cpu")
+    print(device.describe())
     for name in args.cells:
         found: dict[str, list[tuple[float, int, int]]] = {}
         for hidden in HIDDEN[1::3] if args.quick else HIDDEN:

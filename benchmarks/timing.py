@@ -116,14 +116,25 @@ def torch_forward(module: Any, inputs: Any) -> Any:
     import torch
 
     with torch.no_grad():
-        return module(inputs)[0]
+        outputs = module(inputs)[0]
+    wait_for(outputs)
+    return outputs
 
 
 def torch_train(module: Any, inputs: Any) -> tuple[Any, list[Any]]:
     module.zero_grad(set_to_none=True)
     loss = module(inputs)[0].square().sum()
     loss.backward()
+    wait_for(loss)
     return loss, [p.grad for p in module.parameters()]
+
+
+def wait_for(outputs: Any) -> None:
+    """Returns when a GPU has finished."""
+    if outputs.is_cuda:
+        import torch
+
+        torch.cuda.synchronize()
 
 
 def check(
@@ -139,7 +150,7 @@ def check(
         if list(result.shape) != wanted:
             raise ValueError(f"{name}: outputs are {result.shape}, wanted {wanted}")
         return
-    gradients = [np.asarray(g) for g in jax.tree.leaves(result[1])]
+    gradients = [np.asarray(g.cpu() if name == TORCH else g) for g in jax.tree.leaves(result[1])]
     gates = int(PEERS[LIMIT].cells[cell]) * shape.hidden
     weights = (shape.input + shape.hidden) * KERNEL ** len(shape.image) * gates
     if not 0 <= sum(g.size for g in gradients) - weights <= 2 * gates:

@@ -10,15 +10,14 @@ of the bare cell in the same round; quartiles follow.
 
 import argparse
 import gc
-import os
 
+import device
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from peers import Shape, num_cores
+from peers import Shape
 from shapes import KNOWN
-from speed import cpu_model
 from timing import Program, calls_per_sample, run_in_turns
 
 import eqx_rnn
@@ -95,9 +94,9 @@ def table(shape: Shape, seconds: dict[str, np.ndarray]) -> str:
 
 def main() -> None:
     args = parse()
-    jax.config.update("jax_platforms", "cpu")
+    device.use("cpu")
     jax.config.update("jax_enable_compilation_cache", False)
-    print(f"{cpu_model()}, {num_cores()} cores, load {os.getloadavg()[0]:.1f}\n")
+    print(f"{device.describe()}\n")
     names = [BARE, *(args.wrappers or list(WRAPPERS)[1:])]
     for shape in args.shapes:
         wide = shape._replace(input=shape.hidden)  # as many inputs as hidden units

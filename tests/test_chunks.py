@@ -1,16 +1,20 @@
 """The number of steps in a chunk."""
 
+import functools
+
 import jax.numpy as jnp
 import pytest
 
+from eqx_rnn._scan import chunks
 from eqx_rnn._scan.chunks import (
-    CACHE_BYTES,
     FEWEST_ROWS,
     SHORTEST,
-    best_chunk_size,
-    best_recomputed_size,
     overlapping,
 )
+from eqx_rnn._scan.platform import CPU, GPU
+
+best_chunk_size = functools.partial(chunks.best_chunk_size, platform=CPU)
+best_recomputed_size = functools.partial(chunks.best_recomputed_size, platform=CPU)
 
 SMALL = 1000  # bytes of weights
 
@@ -19,11 +23,11 @@ SMALL = 1000  # bytes of weights
 @pytest.mark.parametrize(("rows", "step_bytes"), [(1, 1000), (8, 10_000), (64, 300_000)])
 def test_bounds(num_steps, rows, step_bytes):
     size = best_chunk_size(num_steps, rows, step_bytes, SMALL)
-    if num_steps * step_bytes <= 2 * CACHE_BYTES:
+    if num_steps * step_bytes <= 2 * CPU.gates:
         assert size == num_steps
         return
     most = max(num_steps // 5, FEWEST_ROWS // rows, SHORTEST)
-    target = min(max(CACHE_BYTES // step_bytes, SHORTEST), most, num_steps)
+    target = min(max(CPU.gates // step_bytes, SHORTEST), most, num_steps)
     assert max(1, target // 2) <= size < 2 * target
 
 
@@ -89,3 +93,13 @@ def test_small_sequences_are_one_chunk():
     assert best_recomputed_size(1000, 9000) == 1000
     assert best_recomputed_size(100_000, 8000) < 256
     assert best_recomputed_size(0, 8000) == 1
+
+
+@pytest.mark.parametrize("num_steps", [100, 5000, 1_000_000])
+def test_chunks_are_longer_on_a_gpu(num_steps):
+    for step_bytes in (500, 12_000, 400_000):
+        size = chunks.best_recomputed_size(num_steps, step_bytes, platform=GPU)
+        assert best_recomputed_size(num_steps, step_bytes) <= size <= num_steps
+        assert size == num_steps or size * step_bytes <= 2 * max(GPU.chunk, 64 * step_bytes)
+        sizes = num_steps, 64, step_bytes, SMALL
+        assert best_chunk_size(*sizes) <= chunks.best_chunk_size(*sizes, platform=GPU) <= num_steps

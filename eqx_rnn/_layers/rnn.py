@@ -44,7 +44,8 @@ class RNN(CellLayer, Generic[C]):
 
     - `time_major`: whether the time axis comes first instead of after the batch axes.
     - `reverse`, `keep_order`: see `__call__`.
-    - `unroll`: the number of steps per iteration of the loop, as in `jax.lax.scan`.
+    - `unroll`: the number of steps per iteration of the loop, as in `jax.lax.scan`. If `None`, it
+        is 1 on a CPU and 4 elsewhere, where each iteration waits for the device.
     - `checkpoint`: whether the backward pass recomputes carries and gates, chunk by chunk, so that
         only the carries between chunks are stored. An integer is the number of steps per chunk;
         `True` uses the square root of the number of steps.
@@ -66,7 +67,7 @@ class RNN(CellLayer, Generic[C]):
     )
     reverse: bool = eqx.field(static=True, default=False, kw_only=True)
     keep_order: bool = eqx.field(static=True, default=False, kw_only=True)
-    unroll: int = eqx.field(static=True, default=1, kw_only=True)
+    unroll: int | None = eqx.field(static=True, default=None, kw_only=True)
     checkpoint: bool | int = eqx.field(static=True, default=False, kw_only=True)
     truncate: int | None = eqx.field(static=True, default=None, kw_only=True)
     scan: Method = eqx.field(static=True, default="auto", kw_only=True)

@@ -17,6 +17,7 @@ from .._select import select
 from .._time import Method, State, Time
 from .chunks import Piece, best_recomputed_size, join, pieces
 from .plain import WiderError
+from .platform import current_platform
 from .skipped import Substitute
 from .steps import Options, Steps
 
@@ -41,7 +42,7 @@ def plan(carry: PyTree[Array], inputs: Array, steps: Steps, options: Options) ->
     if size is None:
         step = [*jax.tree.leaves(carry), jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)]
         step_bytes = sum(a.size * a.dtype.itemsize for a in step)
-        size = best_recomputed_size(inputs.shape[0], step_bytes)
+        size = best_recomputed_size(inputs.shape[0], step_bytes, current_platform())
     return Chunks(size, options.method)
 
 

@@ -8,10 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._kernels.sizes import is_known
+from .platform import Platform
 
-CACHE_BYTES = 2_000_000
-CHUNK_BYTES = 750_000  # inputs and carries of a chunk that is computed twice
-SMALL_BYTES = 10_000_000  # inputs and carries of all steps that are one chunk
 SHORTEST = 4  # steps
 FEWEST_ROWS = 256  # with fewer rows, the products of a chunk are slow
 
@@ -77,40 +75,43 @@ def join(results: list[PyTree[Array]], reverse: bool) -> PyTree[Array]:
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
 
 
-def best_chunk_size(num_steps: int, rows: int, step_bytes: int, weight_bytes: int) -> int:
+def best_chunk_size(
+    num_steps: int, rows: int, step_bytes: int, weight_bytes: int, platform: Platform
+) -> int:
     """The number of steps in a chunk, if one step has `rows` rows and gates of `step_bytes` bytes.
 
-    The gates of a chunk should stay in the processor's cache from their computation to the product
-    that uses them. Large weights make chunks longer, because adding up their gradients once per
-    chunk takes time. The gates of a chunk should also be small beside the weights or beside the
-    arrays that are kept for all steps: a chunk has at most about a fifth of all steps, or as many
-    steps as have gates of the size of the weights, or `FEWEST_ROWS` rows. A nearby size is taken
-    for which the last chunk lacks the fewest steps. If the gates of all steps are small, all steps
-    are one chunk, because cutting arrays into chunks copies them.
+    On a CPU, the gates of a chunk should stay in the processor's cache from their computation to
+    the product that uses them. Large weights make chunks longer, because adding up their gradients
+    once per chunk takes time. The gates of a chunk should also be small beside the weights or
+    beside the arrays that are kept for all steps: a chunk has at most about a fifth of all steps,
+    or as many steps as have gates of the size of the weights, or `FEWEST_ROWS` rows. A nearby size
+    is taken for which the last chunk lacks the fewest steps. If the gates of all steps are small,
+    all steps are one chunk, because cutting arrays into chunks copies them.
     """
     if not is_known(num_steps, rows, step_bytes, weight_bytes):
         return FEWEST_ROWS
     step_bytes = max(step_bytes, 1)
-    if num_steps * step_bytes <= 2 * CACHE_BYTES:
+    if num_steps * step_bytes <= 2 * platform.gates:
         return max(num_steps, 1)
     most = max(num_steps // 5, weight_bytes // step_bytes, FEWEST_ROWS // max(rows, 1), SHORTEST)
-    chunk_bytes = max(CACHE_BYTES, weight_bytes // 4)
+    chunk_bytes = max(platform.gates, weight_bytes // 4)
     target = min(max(chunk_bytes // step_bytes, SHORTEST), most, max(num_steps, 1))
     sizes = range(max(1, target // 2), 2 * target)
     return min(sizes, key=lambda size: (-num_steps % size, abs(size - target), -size))
 
 
-def best_recomputed_size(num_steps: Any, step_bytes: int) -> int:
+def best_recomputed_size(num_steps: Any, step_bytes: int, platform: Platform) -> int:
     """The number of steps in a chunk that the backward pass computes again.
 
-    Its arrays should stay in the processor's cache. A nearby divisor of the number of steps is
-    taken if there is one, because a remainder is compiled as one more loop. If all steps are small,
-    they are one chunk, and nothing is computed again.
+    A nearby divisor of the number of steps is taken if there is one, because a remainder is
+    compiled as one more loop. If all steps are small, they are one chunk, and nothing is computed
+    again.
     """
     if not is_known(num_steps, step_bytes):
         return FEWEST_ROWS
-    target = min(max(CHUNK_BYTES // max(step_bytes, 1), 32), 128)
-    if num_steps <= 2 * target or num_steps * step_bytes <= SMALL_BYTES:
+    target = max(platform.chunk // max(step_bytes, 1), platform.shortest)
+    target = min(target, platform.longest)
+    if num_steps <= 2 * target or num_steps * step_bytes <= platform.whole:
         return max(num_steps, 1)
     sizes = range(target // 2, 2 * target)
     return min(sizes, key=lambda size: (num_steps % size > 0, abs(size - target)))

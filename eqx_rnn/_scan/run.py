@@ -17,6 +17,7 @@ from .align import align
 from .choose import choose, why_plain
 from .chunks import join, pieces
 from .explain import current_report, describe_run
+from .platform import current_platform
 from .skipped import Substitute, find_substitute
 from .steps import Options, Steps
 from .unused import replace_unused, restore_unused
@@ -30,7 +31,7 @@ def scan(
     steps: Steps,
     *,
     reverse: bool,
-    unroll: int,
+    unroll: int | None,
     checkpoint: int | None,
     truncate: int | None,
     all_carries: bool,
@@ -44,11 +45,14 @@ def scan(
     - `initial`: the carry after a reset.
     - `steps`: see `Steps`.
     - `truncate`: the number of steps after which the gradient of the carry is cut.
-    - `reverse`, `unroll`, `checkpoint`, `all_carries`, `method`, `chunk_size`: see `Options`.
+    - `unroll`: the number of steps per iteration of the loop. `None` chooses for the platform.
+    - `reverse`, `checkpoint`, `all_carries`, `method`, `chunk_size`: see `Options`.
     """
-    options = Options(reverse, unroll, checkpoint, all_carries, method, chunk_size)
     if not is_known(inputs.shape[0]):
-        options = options._replace(unroll=1)
+        unroll = 1
+    elif unroll is None:
+        unroll = current_platform().unroll
+    options = Options(reverse, unroll, checkpoint, all_carries, method, chunk_size)
     arrays = cell, carry, inputs, initial, steps
     # The reason depends on the environment. As a static argument, it is part of the key of the
     # compilation cache.
