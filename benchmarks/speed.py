@@ -132,7 +132,8 @@ def main() -> None:
     }
     names = installed(args.peers or list(PEERS))
     args.out.mkdir(parents=True, exist_ok=True)
-    kind = "" if args.random is None else f"-random-{args.random}"
+    kind = "" if args.platform == "cpu" else f"-{args.platform}"
+    kind += "" if args.random is None else f"-random-{args.random}"
     path = args.out / f"speed{kind}-{results['date'][:10]}{'-quick' if args.quick else ''}.json"
     if args.quick:
         print("Quick: few shapes and rounds. The numbers are rough.")
