@@ -18,7 +18,7 @@ from eqx_rnn import RNN
 STEPS, BATCH = 13, 4
 FIRST_OF_CLASS = {type(case.cell()): case for case in reversed(LINEAR)}
 # Layers whose chunk is that of their core, between projections, have tests of their own.
-THIN = "gla", "linear-attention", "hgrn2", "delta-net", "gated-delta-net", "mamba2"
+THIN = "gla", "linear-attention", "hgrn2", "delta-net", "gated-delta-net", "mamba2", "rwkv6"
 CHUNKED = [
     case
     for kind, case in FIRST_OF_CLASS.items()

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, MAIN_CASES
+from cases import CASES, FEW_CASES
 from helpers import random_like
 
 import eqx_rnn
@@ -26,8 +26,8 @@ BATCH = (3,)
 OPTIONS = {"options": Options(), "substitute": None}
 NO_STEPS = Steps(None, None, None)
 # Cells that run in chunks have tests of their own.
-CASES, MAIN_CASES = (
-    [case for case in cases if not is_chunked(case.cell())] for cases in (CASES, MAIN_CASES)
+CASES, FEW_CASES = (
+    [case for case in cases if not is_chunked(case.cell())] for cases in (CASES, FEW_CASES)
 )
 BY_NAME = {case.name: case for case in CASES}
 
@@ -110,7 +110,10 @@ class Problem:
         return jax.grad(loss, argnums=(0, 1, 2, 3))
 
 
-@pytest.mark.parametrize("case", MAIN_CASES, ids=lambda case: case.name)
+DERIVED = [*FEW_CASES, BY_NAME["lstm-proj"], BY_NAME["gru-reset-before"]]
+
+
+@pytest.mark.parametrize("case", DERIVED, ids=lambda case: case.name)
 def test_values_and_all_derivatives(case):
     """Values, gradients and their forward derivatives, including Hessian-vector products."""
     problem = Problem(case, 11, steps(11, "lengths", "resets"))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, INNER
+from cases import CASES, EACH_CLASS, INNER
 from jax.experimental import io_callback
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from plain_cell import PlainCell
@@ -25,7 +25,7 @@ ENGINE = "runs on the factored engine."
 SAMPLE = jax.ShapeDtypeStruct((2, 3), float)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", EACH_CLASS, ids=lambda case: case.name)
 def test_every_cell(case):
     text = eqx_rnn.RNN(case.cell()).explain(case.inputs(2))
     if is_chunked(case.cell()):
