@@ -87,8 +87,11 @@ ELSEWHERE = {
     "layer_norm": "`Stacked.create`; `LayerNormLSTMCell` and `LayerNormGRUCell` have norms inside",
     "time_major": "`RNN`",
     "reverse": "`RNN`",
-    "unroll": "`RNN`",
-    "checkpoint": "`RNN`",
+    "keep_order": "`RNN`",
+    **{
+        name: f"`RNN`, also in a stack: `Stacked([RNN(a, {name}=...), RNN(b, {name}=...)])`"
+        for name in ("unroll", "checkpoint", "truncate", "scan", "chunk_size")
+    },
     "seq_lengths": "the call of `RNN`",
     "initial_carry": "the call of `RNN`",
     "return_carry": "the call of `RNN`",

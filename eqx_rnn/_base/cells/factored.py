@@ -22,7 +22,7 @@ class FactoredCell(RNNCellBase):
     `gates` is one array or a PyTree of arrays, such as a `NamedTuple` or a dict. The two parts are
     added leaf by leaf. If only one part has a leaf, the other part has `None` in its place.
 
-    `RNN` projects the inputs of many steps at once. Implement the three methods; `__call__`
+    `RNN` may project the inputs of many steps at once. Implement the three methods; `__call__`
     composes them and is final.
     """
 
