@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - the labels are letters of the papers
-"""Draws the diagrams of the gallery as SVG files: `python docs/hooks/diagrams.py`.
+"""Draws the diagrams of the site as SVG files: `python docs/hooks/diagrams.py`.
 
 A diagram is a dict of nodes and a list of wires. A node `(x, y, label)` is an input or an output
 if its name starts with `<` or `>`, a circle if its label is one sign, and a box otherwise. A wire
@@ -47,7 +47,21 @@ MATRIX = {
 }  # fmt: skip
 READ = ["add >S'", "6.6,0. read", "read norm", "norm out", "out >y"]
 
+STEPS = range(4)
+
 DIAGRAMS = {
+    "RNN": (
+        {
+            "<h": (0, 1, "h"), ">h'": (6.8, 1, "h'"),
+            **{f"cell{t}": (1.3 + 1.4 * t, 1, "cell") for t in STEPS},
+            **{f"<x{t}": (1.3 + 1.4 * t, 2, f"x[{t}]") for t in STEPS},
+            **{f">y{t}": (1.3 + 1.4 * t, 0, f"y[{t}]") for t in STEPS},
+        },
+        [
+            "<h cell0", "cell0 cell1", "cell1 cell2", "cell2 cell3", "cell3 >h'",
+            *(f"<x{t} cell{t}" for t in STEPS), *(f"cell{t} >y{t}" for t in STEPS),
+        ],
+    ),
     "SimpleCell": (
         {
             "<x": (0, 0, "x"), "<h": (0, 1, "h"), "W": (1.3, 0, "W ih"), "U": (1.3, 1, "W hh"),
@@ -168,6 +182,10 @@ def _half(name: str, nodes: dict) -> tuple[float, float]:
     return (13, 13) if len(label) == 1 else (max(22, 4.2 * len(label) + 8), 15)
 
 
+def _direction(start: tuple, end: tuple) -> tuple[int, int]:
+    return tuple((b > a) - (b < a) for a, b in zip(start, end, strict=True))
+
+
 def _wire(text: str, nodes: dict) -> list[str]:
     points, end, turn, result = [], "", "", []
     for word in text.split():
@@ -184,9 +202,10 @@ def _wire(text: str, nodes: dict) -> list[str]:
         points.append((x, y))
     points = [(x * UNIT, y * UNIT) for x, y in points]
     if text[0] == "<":
-        points[0] = points[0][0] + 13, points[0][1]  # not through the letter
-    (x0, y0), (x1, y1) = points[-2:]
-    across, along = (x1 > x0) - (x1 < x0), (y1 > y0) - (y1 < y0)
+        across, along = _direction(*points[:2])
+        points[0] = points[0][0] + 13 * across, points[0][1] + 13 * along  # not through the letter
+    across, along = _direction(*points[-2:])
+    x1, y1 = points[-1]
     has_head = end or text.endswith("!")
     if has_head:
         half = _half(end, nodes) if end else (0, 0)

@@ -1,7 +1,8 @@
 """An extension of griffe, which reads the code for the reference.
 
 It completes the constructors: `**options` of a cell becomes one parameter per option, and classes
-whose constructor is made by Equinox show it. The docstring of a cell also lists its arrays.
+whose constructor is made by Equinox show it. The docstring of a cell also lists its arrays. A link
+replaces the arguments that all cells share, which `help` lists for each cell.
 """
 
 import importlib
@@ -19,6 +20,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 ARRAY = re.compile(r"(Float|Complex|Int|Inexact)\[Array, [\"']?([^\"'\]]*)[\"']?\]")
 TYPES = {"activation": "Callable", "gate_activation": "Callable", "dtype": "DTypeLike | None"}
 OPAQUE = ["Time", "State", "Advanced"]  # which the library makes, not the user
+COMMON = re.compile(  # arguments in the table of `docs/cells.md`
+    r"- `(?:input_size|hidden_size|use_bias|(?:gate_)?activation|(?:recurrent_)?weight_init"
+    r"|bias_init|carry_init|dtype|key)`:.*(?:\n(?!- ).*)*\n?"
+)
 NAMES = {"variance_scaling": "lecun_normal"}  # whose name in JAX is that of its general form
 
 
@@ -72,9 +77,20 @@ def _constructor(shown: Any, cls: type, given: dict, fields: dict) -> None:
         parameters.append(griffe.Parameter(name, annotation=annotation, kind=kind, default=default))
     init = griffe.Function("__init__", parameters=griffe.Parameters(*parameters))
     doc = inspect.cleandoc(vars(cls)["__init__"].__doc__ or "") if given else ""
+    if any(p.kind is griffe.ParameterKind.var_keyword for p in given.values()):
+        own = shown.members["__init__"].docstring
+        doc = _arguments(doc, own.value if own else "")
     if doc:
         init.docstring = griffe.Docstring(doc, parent=init)
     shown.set_member("__init__", init)
+
+
+def _arguments(doc: str, own: str) -> str:
+    """The arguments of a constructor. A link replaces those that the base classes add to `own`."""
+    added = COMMON.sub("", doc[len(own) :] if own else doc.partition("\n")[2])
+    own = own or f"**Arguments:** those of every cell{', and' if added else '.'}\n"
+    doc = own + ("" if own.endswith("\n") else "\n") + added
+    return re.sub(r"(every (?:\w+ )?cell)\b", r"[\1][options-of-every-cell]", doc, count=1)
 
 
 def _type(name: str, annotation: Any) -> str | None:

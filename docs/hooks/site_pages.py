@@ -36,6 +36,8 @@ EXAMPLES = {
 SHIM = "https://unpkg.com/iframe-worker/shim"
 MATH = re.compile(r'<(div|span) class="arithmatex">(?:\\\[|\\\()(.*?)(?:\\\]|\\\))</\1>', re.DOTALL)
 LETTERS = re.compile(r'<mrow>((?:<mi mathvariant="normal">[^<]*</mi>)+)</mrow>')
+TABLE_CELL = re.compile(r"<td>.*?</td>", re.DOTALL)
+BREAKS = re.compile(r"(?<=\w\w)[(_](?=[\w\[])|\.(?=[a-z])")  # where code in a table may wrap
 
 
 @event_priority(100)
@@ -55,7 +57,8 @@ def on_files(files, config):
 
 
 def on_page_content(text, page, config, files):
-    """Replaces the equations of a page by MathML."""
+    """Replaces the equations of a page by MathML, and lets code in tables wrap."""
+    text = TABLE_CELL.sub(lambda cell: re.sub(r"(?<=<code>)[^<]*", _wrapping, cell[0]), text)
     return MATH.sub(_mathml, text)
 
 
@@ -67,6 +70,10 @@ def on_post_page(output, page, config):
 def on_post_template(output_content, template_name, config):
     """As `on_post_page`, for pages of the theme."""
     return output_content.replace(SHIM, "/javascripts/file_worker.js")
+
+
+def _wrapping(code):
+    return BREAKS.sub(r"\g<0><wbr>", code[0])
 
 
 def _mathml(match):
