@@ -16,7 +16,13 @@ DOCS = pathlib.Path(__file__).parent.parent / "docs"
 HOOKS = DOCS / "hooks"
 PAGES = sorted(DOCS.rglob("*.md"))
 # Pages that `docs/hooks/site_pages.py` makes from files outside `docs`.
-MADE = ["contributing.md", "changelog.md", "examples/quickstart.md", "examples/policy.md"]
+MADE = [
+    "start.md",
+    "contributing.md",
+    "changelog.md",
+    "examples/quickstart.md",
+    "examples/policy.md",
+]
 MADE += [f"examples/{path.stem}.md" for path in (DOCS.parent / "notebooks").glob("*.ipynb")]
 MODULES = {"initializers", "interop"}
 

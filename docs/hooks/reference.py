@@ -107,7 +107,9 @@ def _type(name: str, annotation: Any) -> str | None:
 def _shape(annotation: Any) -> str:
     """The shape and the kind of an array that jaxtyping describes."""
     kind, shape = ARRAY.match(str(annotation)).groups()
-    axes = shape.replace("{self.", "").replace("}", "").split()
+    shape = re.sub(r"\s*([*+])\s+", r"\1", shape)  # griffe puts spaces around operators
+    in_braces = lambda match: f"({match[1]})" if "+" in match[1] else match[1]
+    axes = re.sub(r"\{([^}]*)\}", in_braces, shape.replace("self.", "")).split()
     tuple_ = f"({', '.join(axes)}{',' * (len(axes) == 1)})"
     return f"`{tuple_}`, {kind.lower()}{', or `None`' * ('None' in str(annotation))}"
 

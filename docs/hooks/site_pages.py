@@ -16,6 +16,7 @@ from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent.parent
+START = "Train a network", "Carry the state yourself", "Which do I need?"  # sections of README
 REPOSITORY_FILES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 EXAMPLES = {
     **{
@@ -43,6 +44,7 @@ BREAKS = re.compile(r"(?<=\w\w)[(_](?=[\w\[])|\.(?=[a-z])")  # where code in a t
 @event_priority(100)
 def on_files(files, config):
     """Adds the pages that stand outside `docs`."""
+    files.append(File.generated(config, "start.md", content=_start()))
     for page, source in REPOSITORY_FILES.items():
         text = _local_links((ROOT / source).read_text())
         files.append(File.generated(config, page, content=text))
@@ -84,6 +86,14 @@ def _mathml(match):
     result = LETTERS.sub(lambda run: f"<mi>{re.sub('<[^>]*>', '', run[1])}</mi>", result)
     result = result.replace("\\_", "_").replace("<mi>&#x02032;</mi>", "<mo>&#x02032;</mo>")
     return f'<div class="equation">{result}</div>' if is_block else result
+
+
+def _start():
+    """The first steps, which README has, too."""
+    sections = re.split(r"^## ", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    texts = [f"## {text}" for text in sections if text.startswith(START)]
+    rest = "\nNext: [Sequences](guide.md) explains batch axes, `jax.vmap`, lengths and masks.\n"
+    return "# Getting started\n\n" + _local_links("".join(texts)) + rest
 
 
 def _local_links(text):
