@@ -23,6 +23,7 @@ EXAMPLES = {
         for name in (
             "characters",
             "digits",
+            "lengths",
             "long_memory",
             "memory_policy",
             "moving_digits",
