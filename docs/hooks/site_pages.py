@@ -29,6 +29,7 @@ EXAMPLES = {
             "moving_digits",
             "own_cell",
             "pronounce",
+            "sunspots",
         )
     },
     "examples/quickstart.md": "notebooks/quickstart.py",
