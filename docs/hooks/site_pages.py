@@ -23,6 +23,7 @@ EXAMPLES = {
         for name in (
             "characters",
             "digits",
+            "from_pytorch",
             "lengths",
             "long_memory",
             "memory_policy",
