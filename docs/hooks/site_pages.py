@@ -24,11 +24,14 @@ EXAMPLES = {
         for name in (
             "characters",
             "digits",
+            "from_pytorch",
+            "lengths",
             "long_memory",
             "memory_policy",
             "moving_digits",
             "own_cell",
             "pronounce",
+            "sunspots",
         )
     },
     "examples/quickstart.md": "notebooks/quickstart.py",
