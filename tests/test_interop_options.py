@@ -161,6 +161,17 @@ def test_one_layer_to_torch_without_a_stack():
     assert interop.to_torch(pair).keys() == CASE["torch-gru-1-bi"].shapes.keys()
 
 
+@pytest.mark.parametrize("module", [GRU, RNN(GRU)], ids=["cell", "layer"])
+def test_a_prefix_of_torch_goes_both_ways(module):
+    weights = interop.to_torch(module, prefix="encoder.rnn.")
+    assert [name.removeprefix("encoder.rnn.") for name in weights] == [*interop.to_torch(module)]
+    others = weights | {"encoder.head.weight": np.ones((2, 2))}
+    back = interop.to_torch(interop.from_torch(others, prefix="encoder.rnn."))
+    assert all(
+        np.array_equal(back[name], array) for name, array in interop.to_torch(module).items()
+    )
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_torch_states(bidirectional):
     h, c = draw([(4, 5, 2), (4, 5, 3)], seed=1)

@@ -162,13 +162,14 @@ def _read_cell(
 
 
 @guard
-def to_torch(module: Any) -> dict[str, Weights]:
+def to_torch(module: Any, *, prefix: str = "") -> dict[str, Weights]:
     """The state dict, in NumPy arrays, of the torch module that computes the same as `module`.
 
     **Arguments:**
 
     - `module`: an `LSTMCell`, `GRUCell` or `SimpleCell` for a cell of torch; an `RNN`, a
         `Bidirectional` or a `Stacked` of them, all of one kind and size, for a layer of torch.
+    - `prefix`: stands in front of all names, such as `"encoder.rnn."` for that sub-module.
 
     The bias becomes torch's `bias_ih`. Its `bias_hh` is 0, except for `b_hn` of a GRU. Pass
     `{name: torch.from_numpy(array) for name, array in ...}` to `load_state_dict`. torch cannot read
@@ -177,9 +178,9 @@ def to_torch(module: Any) -> dict[str, Weights]:
     """
     owner = "to_torch"
     check_type(owner, "module", module, (*TYPES.values(), RNN, Bidirectional, Stacked))
-    if isinstance(module, tuple(TYPES.values())):
-        return _write_cell(owner, module, "")
-    layers = [module]
+    is_cell = isinstance(module, tuple(TYPES.values()))
+    weights = _write_cell(owner, module, "") if is_cell else {}
+    layers = [] if is_cell else [module]
     if isinstance(module, Stacked):
         if module.residual or module.norms is not None:
             raise ValueError(
@@ -187,7 +188,6 @@ def to_torch(module: Any) -> dict[str, Weights]:
                 f"residual={module.residual} and norms={module.norms}: torch has neither of them."
             )
         layers = module.layers
-    weights: dict[str, Weights] = {}
     first = None
     for k, layer in enumerate(layers):
         rnns = _directions(owner, layer)
@@ -200,7 +200,7 @@ def to_torch(module: Any) -> dict[str, Weights]:
             )
         for rnn, direction in zip(rnns, ("", "_reverse"), strict=False):
             weights |= _write_cell(owner, rnn.cell, f"_l{k}{direction}")
-    return weights
+    return {f"{prefix}{name}": array for name, array in weights.items()}
 
 
 def _directions(owner: str, layer: Any) -> list[RNN]:
