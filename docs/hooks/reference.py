@@ -101,7 +101,8 @@ def _type(name: str, annotation: Any) -> str | None:
 def _shape(annotation: Any) -> str:
     """The shape and the kind of an array that jaxtyping describes."""
     kind, shape = ARRAY.match(str(annotation)).groups()
-    axes = shape.replace("{self.", "").replace("}", "").split()
+    shape = re.sub(r"\{(\w+ ?\+.*?)\}", r"(\1)", shape)  # a sum in front of a factor
+    axes = re.sub(r"\s*([*+])\s+", r"\1", re.sub(r"\{|\}|self\.", "", shape)).split()
     tuple_ = f"({', '.join(axes)}{',' * (len(axes) == 1)})"
     return f"`{tuple_}`, {kind.lower()}{', or `None`' * ('None' in str(annotation))}"
 
