@@ -1,13 +1,15 @@
 """All code in README and docs runs, page by page and in order.
 
 The blocks of a page share one namespace. A line `print(...)  # text` must print the text. The
-comment `<!-- needs: package -->` in front of a block says that it runs only with that package.
+comment `<!-- needs: package -->` in front of a block says that it runs only with that package. It
+may name several packages.
 """
 
 import functools
 import importlib.util
 import pathlib
 import re
+import warnings
 from typing import NamedTuple
 
 import jax
@@ -15,14 +17,16 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
-OTHER_PAGES = sorted((ROOT / "docs").glob("*.md"))
-BLOCK = re.compile(r"(?:^<!-- needs: (\w+) -->\n)?^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+OTHER_PAGES = sorted((ROOT / "docs").rglob("*.md"))
+BLOCK = re.compile(
+    r"(?:^<!-- needs: ([\w ]+) -->\n)?^```python\n(.*?)^```", re.DOTALL | re.MULTILINE
+)
 PRINTED = re.compile(r"^print\(.*\)  # (.*)$", re.MULTILINE)
 
 
 class Block(NamedTuple):
     line: int
-    package: str  # empty if the block needs no further package
+    package: str  # or several, with spaces; empty if the block needs no further package
     code: str
 
 
@@ -39,7 +43,9 @@ def run(page, package):
     """Runs the blocks that need no package or this package. Returns the namespace."""
     printed, namespace = [], {}
     namespace["print"] = lambda *values: printed.append(" ".join(map(str, values)))
-    with jax.enable_x64(False):
+    with warnings.catch_warnings(), jax.enable_x64(False):
+        if package:
+            warnings.simplefilter("ignore")  # those of other libraries
         for block in blocks(page):
             if block.package in ("", package):
                 code = "\n" * block.line + block.code  # so that errors show the page's lines
@@ -49,8 +55,12 @@ def run(page, package):
     return namespace
 
 
+def name_of(page, package):
+    return f"{page.relative_to(ROOT)}{package and '-' + package.replace(' ', '+')}"
+
+
 RUNS = [
-    pytest.param(page, package, id=f"{page.relative_to(ROOT)}{package and f'-{package}'}")
+    pytest.param(page, package, id=name_of(page, package))
     for page in OTHER_PAGES
     for package in sorted({block.package for block in blocks(page)})
 ]
@@ -58,9 +68,17 @@ RUNS = [
 
 @pytest.mark.parametrize(("page", "package"), RUNS)
 def test_code_runs(page, package):
-    if package and importlib.util.find_spec(package) is None:
-        pytest.skip(f"some code in {page.relative_to(ROOT)} needs {package}")
+    for name in package.split():
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"some code in {page.relative_to(ROOT)} needs {name}")
     run(page, package)
+
+
+def test_every_run_with_a_package_is_in_the_script_of_ci():
+    """The first run of the suite there has no other frameworks, except for Flax."""
+    script = (ROOT / ".ci" / "run").read_text()
+    for page, package in (parameter.values for parameter in RUNS):
+        assert not package or f"test_code_runs[{name_of(page, package)}]" in script
 
 
 def test_readme_runs_and_trains():

@@ -52,6 +52,17 @@ def test_every_public_name_has_one_entry():
     assert sorted(re.findall(r"^::: (\S+)$", text, re.MULTILINE)) == sorted(names)
 
 
+def test_every_entry_has_an_example():
+    """Entries in a row share the examples that follow them."""
+    for page in (DOCS / "api").glob("*.md"):
+        groups = re.split(r"((?:^::: \S+\n+)+)", page.read_text(), flags=re.MULTILINE)
+        for entries, text in zip(groups[1::2], groups[2::2], strict=True):
+            assert text.startswith("**Example:** "), entries
+            code = "".join(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+            for name in re.findall(r"(\w+)$", entries, re.MULTILINE):
+                assert re.search(rf"\b{name}\b", code), name
+
+
 def test_overview_of_the_reference_names_every_entry():
     for page in (DOCS / "api").glob("*.md"):
         for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE):

@@ -1,8 +1,9 @@
 """An extension of griffe, which reads the code for the reference.
 
 It completes the constructors: `**options` of a cell becomes one parameter per option, and classes
-whose constructor is made by Equinox show it. The docstring of a cell also lists its arrays. A link
-replaces the arguments that all cells share, which `help` lists for each cell.
+whose constructor is made by Equinox show it. The docstring of a cell also lists its arrays, and
+links to its card in the gallery. A link replaces the arguments that all cells share, which `help`
+lists for each cell.
 """
 
 import importlib
@@ -10,6 +11,7 @@ import inspect
 import os
 import re
 import typing
+from pathlib import Path
 from typing import Any
 
 import griffe
@@ -25,6 +27,10 @@ COMMON = re.compile(  # arguments in the table of `docs/cells.md`
     r"|bias_init|carry_init|dtype|key)`:.*(?:\n(?!- ).*)*\n?"
 )
 NAMES = {"variance_scaling": "lecun_normal"}  # whose name in JAX is that of its general form
+
+
+GALLERY = (Path(__file__).parent.parent / "gallery").glob("*.md")
+CARDS = {card for page in GALLERY for card in re.findall(r"^## (\w+)$", page.read_text(), re.M)}
 
 
 class Reference(griffe.Extension):
@@ -55,6 +61,10 @@ def _complete(shown: Any, cls: type) -> None:
         ]
         if arrays and not _has_code(shown.docstring.value):
             shown.docstring.value += "\n\n**Arrays:**\n\n" + "\n".join(arrays)
+    if shown.name in CARDS and shown.docstring:
+        summary, _, rest = shown.docstring.value.partition("\n\n")
+        link = f"[Equations as formulas, and when to use it][{shown.name.lower()}]"
+        shown.docstring.value = f"{summary}\n\n{link}\n\n{rest}"
 
 
 def _has_code(text: str) -> bool:
