@@ -23,7 +23,8 @@ def chrono(max_steps: int) -> Initializer:
     """Forget biases for memories of 2 to `max_steps` steps: `log(uniform(1, max_steps - 1))`.
 
     A unit with the bias `log(t)` forgets `1 / (t + 1)` of its state per step, if the inputs and the
-    hidden state add nothing to its gate.
+    hidden state add nothing to its gate. `JANETCell(..., forget_bias=chrono(100))` draws biases
+    of this kind.
 
     **Arguments:**
 

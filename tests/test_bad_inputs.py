@@ -46,7 +46,7 @@ BAD_INPUTS = {
     "feature size": (
         lambda: RNN(jnp.ones((2, 5, 7))),
         ValueError,
-        ["RNN: `inputs`", "(*batch, time, input_size=3)", "[2,5,7]", "pass 3", "`input_size=7`"],
+        ["RNN: `inputs`", "(*batch, time, input_size=3)", "[2,5,7]", "pass 3", "for 7 features"],
     ),
     "feature size of a step": (
         lambda: LSTM(LSTMCarry(HIDDEN, HIDDEN), jnp.ones((2, 7))),

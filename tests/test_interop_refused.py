@@ -19,6 +19,7 @@ from eqx_rnn import (
     MGUCell,
     SimpleCell,
     Stacked,
+    Zoneout,
     interop,
 )
 
@@ -238,6 +239,15 @@ REFUSED = {
             CASE["flax-grucell"].read(CASE["flax-grucell"].weights()), "GRUCell", nnx=True
         ),
         ["`bias_n`", "must be 0", "Use the GRUCell of linen"],
+    ),
+    "to keras: a layer": (lambda: interop.to_keras(RNN(LSTM)), ["got RNN", "its `cell`"]),
+    "to torch: a wrapped cell": (
+        lambda: interop.to_torch(RNN(Zoneout(LSTM, 0.1))),
+        ["got Zoneout", "the cell inside"],
+    ),
+    "to onnx: a stack": (
+        lambda: interop.to_onnx(Stacked([RNN(LSTM)])),
+        ["got Stacked", "`layers`"],
     ),
     "to flax: reset before": (lambda: interop.to_flax(BEFORE, "GRUCell"), ["reset_after=True"]),
     "to flax: no bias": (

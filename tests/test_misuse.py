@@ -117,6 +117,11 @@ MISUSES = {
         "Stacked.__call__",
         "`initial_carry=...`",
     ),
+    "lengths by position": (
+        lambda: RNN(lstm())(X, np.array([2, 1])),
+        "RNN.__call__",
+        "`seq_lengths=...`",
+    ),
     "a flag by position": (lambda: RNN(lstm(), True), "RNN.__init__", "`time_major=...`"),
     "a key by position": (lambda: LSTMCell(3, 4, KEY), "LSTMCell.__init__", "`key=...`"),
     "a key of a step by position": (lambda: lstm()(CARRY, STEP, KEY), "LSTMCell.", "`key=...`"),
@@ -431,7 +436,7 @@ MISUSES = {
         "RNN: `inputs`",
         "(*batch, time, input_size=3)",
         "float32[2,5,2]",
-        "`input_size=2`",
+        "for 2 features",
     ),
     "features, time-major": (
         lambda: RNN(lstm(), time_major=True)(X[..., :2]),

@@ -212,5 +212,7 @@ def test_wrong_modules():
             summary(module, struct(3))
     with pytest.raises(TypeError, match=r"Build one first: `LSTMCell\(...\)`"):
         summary(LSTMCell, struct(3))
+    with pytest.raises(TypeError, match=r"jax.ShapeDtypeStruct\(\(4, 12, 3\), jnp.float32\)"):
+        summary(LSTM, (4, 12, 3))
     with pytest.raises(TypeError, match="`inputs` is missing"):
         summary(LSTM)

@@ -10,7 +10,7 @@ from .._base.cells import FactoredCell
 from .._checks.options import check_heads
 from .._kernels.products import affine
 from .base import GatedCell, GatedCellOptions, Hidden, MemoryCell, VectorCell
-from .slstm_state import SLSTMCarry, SLSTMGates, SLSTMMemory
+from .slstm_state import SLSTMCarry, SLSTMGates, SLSTMMemory, weigh
 
 
 class SLSTMCell(MemoryCell, GatedCell, VectorCell, FactoredCell):
@@ -96,7 +96,7 @@ class SLSTMCell(MemoryCell, GatedCell, VectorCell, FactoredCell):
     ) -> tuple[SLSTMCarry, Hidden]:
         c, n, _ = carry.memory
         log_f = jax.nn.log_sigmoid(gates.f) if self.forget_gate == "sigmoid" else gates.f
-        m, keep, take = carry.memory.weigh(log_f, gates.i)
+        m, keep, take = weigh(carry.memory, log_f, gates.i)
         c = keep * c + take * self.activation(gates.z)
         n = keep * n + take
         hidden = self.gate_activation(gates.o) * c / n

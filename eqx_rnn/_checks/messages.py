@@ -128,7 +128,7 @@ def wrong_inputs(
         return text + f"{where} is missing: reshape the array first."
     pass_them = f"pass {size} features per step"
     if len(shape) > num_axes or len(leading) == 1:
-        pass_them += f", or build the cell with `input_size={shape[-1]}`"
+        pass_them += f", or build the cell for {shape[-1]} features"
     axis = -len(features) if len(features) > 1 else -2  # the place of channels in other libraries
     if (len(features) > 1 or len(shape) > num_axes) and shape[axis:][:1] == (size,):
         return text + (
@@ -138,8 +138,13 @@ def wrong_inputs(
     return text + f"The last axis is wrong: {pass_them}."
 
 
+def is_shape(value: Any) -> bool:
+    """Whether a value looks like the shape of an array."""
+    return isinstance(value, tuple | list) and bool(value) and all(type(n) is int for n in value)
+
+
 def _advise_no_array(value: Any) -> str:
-    if isinstance(value, tuple | list) and value and all(isinstance(n, int) for n in value):
+    if is_shape(value):
         return f"For a shape, pass `jax.ShapeDtypeStruct({tuple(value)}, jnp.float32)`."
     if isinstance(value, tuple | list) and any(hasattr(part, "shape") for part in value):
         return "A carry comes before the inputs: `cell(carry, inputs)`."

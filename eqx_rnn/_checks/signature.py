@@ -153,6 +153,11 @@ def _advise_extra(value: Any, others: list[str], owner: str, args: tuple[Any, ..
         return "Pass the key by name, `key=...`. "
     if not others:
         return ""
+    dtype = getattr(value, "dtype", None)
+    kinds = {"seq_lengths": jax.numpy.integer, "mask": jax.numpy.bool_}
+    for name, kind in kinds.items():
+        if name in others and dtype is not None and jax.numpy.issubdtype(dtype, kind):
+            return f"Pass the others by name, here perhaps `{name}=...`. "
     return f"Pass the others by name, for example `{others[0]}=...`. "
 
 

@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 
 from .._base.cells import RNNCellBase
 from .._checks.arguments import guard
-from .._checks.messages import describe, is_floating
+from .._checks.messages import describe, is_floating, is_shape
 from .summary_parts import describe_call, describe_cell
 from .summary_tree import Part, structs_of
 
@@ -160,6 +160,11 @@ def summary(module: Any, inputs: Any) -> Summary:
         raise TypeError(
             "summary: `module` must be a cell, a layer or another `eqx.Module` that can be called, "
             f"got {describe(module)}. {advice}"
+        )
+    if is_shape(inputs):
+        raise TypeError(
+            f"summary: `inputs` must be arrays, got {inputs}. For a shape, pass "
+            f"`jax.ShapeDtypeStruct({tuple(inputs)}, jnp.float32)`."
         )
     if isinstance(module, RNNCellBase):
         part = describe_cell(module, structs_of(inputs))

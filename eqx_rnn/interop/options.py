@@ -18,10 +18,12 @@ def check_type(owner: str, name: str, module: Any, types: Iterable[type]) -> Non
     if not isinstance(module, types):
         names = ", ".join(map(_path, types))
         got = describe(module) if isinstance(module, type) else _path(type(module))
-        raise TypeError(
-            f"{owner}: `{name}` must be one of {names}, got {got}. Other classes have no "
-            "counterpart there."
-        )
+        advice = "Other classes have no counterpart there."
+        if isinstance(getattr(module, "cell", None), types):
+            advice = "Pass the cell inside it, its `cell`."
+        elif hasattr(module, "layers") and all(isinstance(a, types) for a in module.layers):
+            advice = "Pass its `layers`, one after another."
+        raise TypeError(f"{owner}: `{name}` must be one of {names}, got {got}. {advice}")
 
 
 def _path(cls: type) -> str:
