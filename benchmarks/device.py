@@ -16,7 +16,8 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 def use(chosen: str) -> None:
     """Selects the platform, before JAX runs anything."""
     jax.config.update("jax_platforms", chosen)
-    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # torch needs memory, too
+    if chosen != "cpu":
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch needs memory, too
 
 
 def describe() -> str:
@@ -34,3 +35,10 @@ def name() -> str:
     except OSError:
         return platform.processor()
     return next((s.split(":", 1)[1].strip() for s in lines if s.startswith("model name")), "")
+
+
+def has_torch() -> bool:
+    """Whether torch runs on the platform."""
+    import torch
+
+    return jax.default_backend() == "cpu" or torch.cuda.is_available()

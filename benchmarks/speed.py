@@ -29,7 +29,7 @@ from pathlib import Path
 import device
 import jax
 from distribution import distribution
-from peers import OURS, PEERS, Shape, num_cores
+from peers import OURS, PEERS, TORCH, Shape, num_cores
 from report import Case, report, table
 from shapes import IMAGES, KNOWN, NUMBER, QUICK_NUMBER, random_shapes
 from timing import measure
@@ -95,6 +95,8 @@ def installed(names: list[str]) -> list[str]:
             continue
         if importlib.util.find_spec(peer.package) is None:
             print(f"{name} is left out: `{peer.package}` is not installed.")
+        elif name == TORCH and not device.has_torch():
+            print(f"{name} is left out: this build of torch does not run on the GPU.")
         else:
             found.append(name)
     return found

@@ -11,7 +11,7 @@ from eqx_rnn._scan.chunks import (
     SHORTEST,
     overlapping,
 )
-from eqx_rnn._scan.platform import CPU, GPU
+from eqx_rnn._scan.platform import ACCELERATOR, CPU
 
 best_chunk_size = functools.partial(chunks.best_chunk_size, platform=CPU)
 best_recomputed_size = functools.partial(chunks.best_recomputed_size, platform=CPU)
@@ -23,11 +23,11 @@ SMALL = 1000  # bytes of weights
 @pytest.mark.parametrize(("rows", "step_bytes"), [(1, 1000), (8, 10_000), (64, 300_000)])
 def test_bounds(num_steps, rows, step_bytes):
     size = best_chunk_size(num_steps, rows, step_bytes, SMALL)
-    if num_steps * step_bytes <= 2 * CPU.gates:
+    if num_steps * step_bytes <= 2 * CPU.gate_bytes:
         assert size == num_steps
         return
     most = max(num_steps // 5, FEWEST_ROWS // rows, SHORTEST)
-    target = min(max(CPU.gates // step_bytes, SHORTEST), most, num_steps)
+    target = min(max(CPU.gate_bytes // step_bytes, SHORTEST), most, num_steps)
     assert max(1, target // 2) <= size < 2 * target
 
 
@@ -96,10 +96,12 @@ def test_small_sequences_are_one_chunk():
 
 
 @pytest.mark.parametrize("num_steps", [100, 5000, 1_000_000])
-def test_chunks_are_longer_on_a_gpu(num_steps):
-    for step_bytes in (500, 12_000, 400_000):
-        size = chunks.best_recomputed_size(num_steps, step_bytes, platform=GPU)
-        assert best_recomputed_size(num_steps, step_bytes) <= size <= num_steps
-        assert size == num_steps or size * step_bytes <= 2 * max(GPU.chunk, 64 * step_bytes)
-        sizes = num_steps, 64, step_bytes, SMALL
-        assert best_chunk_size(*sizes) <= chunks.best_chunk_size(*sizes, platform=GPU) <= num_steps
+@pytest.mark.parametrize("step_bytes", [500, 12_000, 400_000])
+def test_chunks_are_longer_on_an_accelerator(num_steps, step_bytes):
+    most = 2 * max(ACCELERATOR.chunk_bytes, ACCELERATOR.shortest_chunk * step_bytes)
+    size = chunks.best_recomputed_size(num_steps, step_bytes, ACCELERATOR)
+    assert best_recomputed_size(num_steps, step_bytes) <= size <= num_steps
+    assert size == num_steps or size * step_bytes <= most
+    sizes = num_steps, 64, step_bytes, SMALL
+    longer = chunks.best_chunk_size(*sizes, ACCELERATOR)
+    assert best_chunk_size(*sizes) <= longer <= num_steps

@@ -165,7 +165,7 @@ def test_a_single_row(name):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("lstm", REVERSE), ("lstm", {"checkpoint": 2}), ("simple", REVERSE)],
+    [("lstm", REVERSE | {"checkpoint": 2}), ("simple", REVERSE)],
     ids=str,
 )
 def test_higher_orders_with_lengths_and_resets(name, options):

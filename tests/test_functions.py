@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from cases import CELLS, EACH_CLASS
+from cases import CELLS, EACH_CLASS, FEW_CASES
 from helpers import EXACT, assert_close, random_like
 from jax.nn import relu, sigmoid
 
@@ -70,7 +70,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("how", COPIES)
-@pytest.mark.parametrize("case", EACH_CLASS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", FEW_CASES, ids=lambda case: case.name)
 def test_copies_of_cells(case, how):
     """Copies have equal structure, equal numbers, and the same operations in a step."""
     cell = case.cell()

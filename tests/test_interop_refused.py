@@ -240,10 +240,10 @@ REFUSED = {
         ),
         ["`bias_n`", "must be 0", "Use the GRUCell of linen"],
     ),
-    "to keras: a layer": (lambda: interop.to_keras(RNN(LSTM)), ["got RNN", "its `cell`"]),
+    "to keras: a layer": (lambda: interop.to_keras(RNN(LSTM)), ["got RNN", "Pass its `cell`"]),
     "to torch: a wrapped cell": (
         lambda: interop.to_torch(RNN(Zoneout(LSTM, 0.1))),
-        ["got Zoneout", "the cell inside"],
+        ["got Zoneout", "no counterpart"],
     ),
     "to onnx: a stack": (
         lambda: interop.to_onnx(Stacked([RNN(LSTM)])),

@@ -122,6 +122,8 @@ MISUSES = {
         "RNN.__call__",
         "`seq_lengths=...`",
     ),
+    "lengths by position, list": (lambda: RNN(lstm())(X, [2, 1]), "`seq_lengths=...`"),
+    "mask by position": (lambda: RNN(lstm())(X, np.ones((2, 5), bool)), "`mask=...`"),
     "a flag by position": (lambda: RNN(lstm(), True), "RNN.__init__", "`time_major=...`"),
     "a key by position": (lambda: LSTMCell(3, 4, KEY), "LSTMCell.__init__", "`key=...`"),
     "a key of a step by position": (lambda: lstm()(CARRY, STEP, KEY), "LSTMCell.", "`key=...`"),

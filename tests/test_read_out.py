@@ -168,8 +168,14 @@ TRANSFORMS = {
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize("inner", ["lstm", "gru"])
-@pytest.mark.parametrize("kinds", [(Around, Saying), (PlainAround, PlainSaying)])
+@pytest.mark.parametrize(
+    ("inner", "kinds"),
+    [
+        ("lstm", (Around, Saying)),
+        ("gru", (Around, Saying)),
+        ("lstm", (PlainAround, PlainSaying)),
+    ],
+)
 def test_a_transformed_step_is_right_or_an_error(transform, inner, kinds):
     case, transform = INNER[inner], TRANSFORMS[transform]
     cell, xs, lengths = case.cell(), case.inputs(3, 5), np.array([5, 0, 3])

@@ -55,30 +55,20 @@ def run(page, package):
     return namespace
 
 
-def name_of(page, package):
-    return f"{page.relative_to(ROOT)}{package and '-' + package.replace(' ', '+')}"
-
-
 RUNS = [
-    pytest.param(page, package, id=name_of(page, package))
+    pytest.param(page, package, id=" ".join([str(page.relative_to(ROOT)), package]).strip())
     for page in OTHER_PAGES
     for package in sorted({block.package for block in blocks(page)})
 ]
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize(("page", "package"), RUNS)
 def test_code_runs(page, package):
     for name in package.split():
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"some code in {page.relative_to(ROOT)} needs {name}")
     run(page, package)
-
-
-def test_every_run_with_a_package_is_in_the_script_of_ci():
-    """The first run of the suite there has no other frameworks, except for Flax."""
-    script = (ROOT / ".ci" / "run").read_text()
-    for page, package in (parameter.values for parameter in RUNS):
-        assert not package or f"test_code_runs[{name_of(page, package)}]" in script
 
 
 def test_readme_runs_and_trains():

@@ -12,7 +12,7 @@ from oracles_dynamics import antisymmetric_rnn
 
 import eqx_rnn
 
-STEPS = 5000
+STEPS = 2500
 UNBOUNDED = "simple-residual-relu"  # its state overflows
 VECTORS = [case for case in CELLS if len(case.features) == 1 and case.name != UNBOUNDED]
 SLOW_STEPS = row("antisymmetric-rnn-default", antisymmetric_rnn, eqx_rnn.AntisymmetricRNNCell, 3, 4)

@@ -24,13 +24,14 @@ TYPES = {"activation": "Callable", "gate_activation": "Callable", "dtype": "DTyp
 OPAQUE = ["Time", "State", "Advanced"]  # which the library makes, not the user
 COMMON = re.compile(  # arguments in the table of `docs/cells.md`
     r"- `(?:input_size|hidden_size|use_bias|(?:gate_)?activation|(?:recurrent_)?weight_init"
-    r"|bias_init|carry_init|dtype|key)`:.*(?:\n(?!- ).*)*\n?"
+    r"|bias_init|carry_init|dtype|key)`:.*(?:\n(?!- |\n).*)*\n?"
 )
 NAMES = {"variance_scaling": "lecun_normal"}  # whose name in JAX is that of its general form
-
-
-GALLERY = (Path(__file__).parent.parent / "gallery").glob("*.md")
-CARDS = {card for page in GALLERY for card in re.findall(r"^## (\w+)$", page.read_text(), re.M)}
+CARDS = {
+    card
+    for page in (Path(__file__).parent.parent / "gallery").glob("*.md")
+    for card in re.findall(r"^## (\w+)$", page.read_text(), re.M)
+}
 
 
 class Reference(griffe.Extension):

@@ -94,7 +94,8 @@ def _mathml(match):
 def _start():
     """The first steps, which README has, too."""
     sections = re.split(r"^## ", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
-    texts = [f"## {text}" for text in sections if text.startswith(START)]
+    by_title = {text.partition("\n")[0]: f"## {text}" for text in sections}
+    texts = [by_title[title] for title in START]
     rest = "\nNext: [Sequences](guide.md) explains batch axes, `jax.vmap`, lengths and masks.\n"
     return "# Getting started\n\n" + _local_links("".join(texts)) + rest
 

@@ -4,6 +4,7 @@ Each text names the argument, the expected and the given value, and a remedy. An
 same shapes deeper inside. The checks here run first, because their texts are more helpful.
 """
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -140,12 +141,18 @@ def wrong_inputs(
 
 def is_shape(value: Any) -> bool:
     """Whether a value looks like the shape of an array."""
-    return isinstance(value, tuple | list) and bool(value) and all(type(n) is int for n in value)
+    is_size = lambda n: isinstance(n, numbers.Integral) and not isinstance(n, bool)
+    return isinstance(value, tuple | list) and bool(value) and all(map(is_size, value))
+
+
+def advise_shape(shape: Any) -> str:
+    """The advice for a shape in place of an array."""
+    return f"For a shape, pass `jax.ShapeDtypeStruct({tuple(map(int, shape))}, jnp.float32)`."
 
 
 def _advise_no_array(value: Any) -> str:
     if is_shape(value):
-        return f"For a shape, pass `jax.ShapeDtypeStruct({tuple(value)}, jnp.float32)`."
+        return advise_shape(value)
     if isinstance(value, tuple | list) and any(hasattr(part, "shape") for part in value):
         return "A carry comes before the inputs: `cell(carry, inputs)`."
     return "Pass a JAX or NumPy array."

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import jax
+import numpy as np
 
 from .messages import as_dtype
 from .synonyms import ELSEWHERE, REMARKS, SYNONYMS
@@ -148,17 +149,26 @@ def _advise_extra(value: Any, others: list[str], owner: str, args: tuple[Any, ..
     are_parts = all(hasattr(arg, "num_feature_dims") for arg in args)
     if are_parts and method == "__init__" and name in ("Stacked", "StackedCell"):
         return f"Pass one list: `{name}([a, b])`. "
-    is_key = hasattr(value, "dtype") and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key)
-    if is_key and "key" in others:
+    kind = _kind(value)
+    if kind == "key" and kind in others:
         return "Pass the key by name, `key=...`. "
     if not others:
         return ""
-    dtype = getattr(value, "dtype", None)
-    kinds = {"seq_lengths": jax.numpy.integer, "mask": jax.numpy.bool_}
-    for name, kind in kinds.items():
-        if name in others and dtype is not None and jax.numpy.issubdtype(dtype, kind):
-            return f"Pass the others by name, here perhaps `{name}=...`. "
+    if kind in others:
+        return f"Pass the others by name, here perhaps `{kind}=...`. "
     return f"Pass the others by name, for example `{others[0]}=...`. "
+
+
+def _kind(value: Any) -> str | None:
+    """The argument of a call that a value probably is, if it shows."""
+    if isinstance(value, jax.Array) and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return "key"
+    try:
+        array = np.asarray(value)
+    except Exception:
+        return None
+    kinds = {"i": "seq_lengths", "u": "seq_lengths", "b": "mask"}
+    return kinds.get(array.dtype.kind) if array.ndim > 0 else None
 
 
 def _list(names: list[str]) -> str:

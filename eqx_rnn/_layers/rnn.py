@@ -44,8 +44,8 @@ class RNN(CellLayer, Generic[C]):
 
     - `time_major`: whether the time axis comes first instead of after the batch axes.
     - `reverse`, `keep_order`: see `__call__`.
-    - `unroll`: the number of steps per iteration of the loop, as in `jax.lax.scan`. If `None`, it
-        is 1 on a CPU and 4 elsewhere, where each iteration waits for the device.
+    - `unroll`: the number of steps per iteration of the loop, as in `jax.lax.scan`. `None` means 1
+        if JAX's default backend is a CPU, and 4 otherwise. A `ChunkCell` does not use it.
     - `checkpoint`: whether the backward pass recomputes carries and gates, chunk by chunk, so that
         only the carries between chunks are stored. An integer is the number of steps per chunk;
         `True` uses the square root of the number of steps.

@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 
 from .._base.cells import RNNCellBase
 from .._checks.arguments import guard
-from .._checks.messages import describe, is_floating, is_shape
+from .._checks.messages import advise_shape, describe, is_floating, is_shape
 from .summary_parts import describe_call, describe_cell
 from .summary_tree import Part, structs_of
 
@@ -162,10 +162,7 @@ def summary(module: Any, inputs: Any) -> Summary:
             f"got {describe(module)}. {advice}"
         )
     if is_shape(inputs):
-        raise TypeError(
-            f"summary: `inputs` must be arrays, got {inputs}. For a shape, pass "
-            f"`jax.ShapeDtypeStruct({tuple(inputs)}, jnp.float32)`."
-        )
+        raise TypeError(f"summary: `inputs` must be arrays, got {inputs}. {advise_shape(inputs)}")
     if isinstance(module, RNNCellBase):
         part = describe_cell(module, structs_of(inputs))
     else:

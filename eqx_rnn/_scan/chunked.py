@@ -17,7 +17,6 @@ from .._select import select
 from .._time import Method, State, Time
 from .chunks import Piece, best_recomputed_size, join, pieces
 from .plain import WiderError
-from .platform import current_platform
 from .skipped import Substitute
 from .steps import Options, Steps
 
@@ -42,7 +41,7 @@ def plan(carry: PyTree[Array], inputs: Array, steps: Steps, options: Options) ->
     if size is None:
         step = [*jax.tree.leaves(carry), jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)]
         step_bytes = sum(a.size * a.dtype.itemsize for a in step)
-        size = best_recomputed_size(inputs.shape[0], step_bytes, current_platform())
+        size = best_recomputed_size(inputs.shape[0], step_bytes, options.platform)
     return Chunks(size, options.method)
 
 

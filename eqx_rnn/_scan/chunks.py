@@ -91,10 +91,10 @@ def best_chunk_size(
     if not is_known(num_steps, rows, step_bytes, weight_bytes):
         return FEWEST_ROWS
     step_bytes = max(step_bytes, 1)
-    if num_steps * step_bytes <= 2 * platform.gates:
+    if num_steps * step_bytes <= 2 * platform.gate_bytes:
         return max(num_steps, 1)
     most = max(num_steps // 5, weight_bytes // step_bytes, FEWEST_ROWS // max(rows, 1), SHORTEST)
-    chunk_bytes = max(platform.gates, weight_bytes // 4)
+    chunk_bytes = max(platform.gate_bytes, weight_bytes // 4)
     target = min(max(chunk_bytes // step_bytes, SHORTEST), most, max(num_steps, 1))
     sizes = range(max(1, target // 2), 2 * target)
     return min(sizes, key=lambda size: (-num_steps % size, abs(size - target), -size))
@@ -109,9 +109,9 @@ def best_recomputed_size(num_steps: Any, step_bytes: int, platform: Platform) ->
     """
     if not is_known(num_steps, step_bytes):
         return FEWEST_ROWS
-    target = max(platform.chunk // max(step_bytes, 1), platform.shortest)
-    target = min(target, platform.longest)
-    if num_steps <= 2 * target or num_steps * step_bytes <= platform.whole:
+    target = max(platform.chunk_bytes // max(step_bytes, 1), platform.shortest_chunk)
+    target = min(target, platform.longest_chunk)
+    if num_steps <= 2 * target or num_steps * step_bytes <= platform.one_chunk_bytes:
         return max(num_steps, 1)
     sizes = range(target // 2, 2 * target)
     return min(sizes, key=lambda size: (num_steps % size > 0, abs(size - target)))

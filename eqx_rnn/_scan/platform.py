@@ -1,7 +1,8 @@
-"""How many steps are computed at once on a CPU, and on devices that launch kernels.
+"""How many steps are computed at once on a CPU, and on accelerators.
 
 On a CPU, the arrays of a chunk should stay in the processor's cache. A GPU waits for each kernel,
 so fewer and larger ones are faster. Measured on two cores of an AMD EPYC, and on an NVIDIA H100.
+Other accelerators get the values of the GPU.
 """
 
 from typing import NamedTuple
@@ -10,29 +11,41 @@ import jax
 
 
 class Platform(NamedTuple):
-    """Sizes in bytes, and numbers of steps.
+    """Sizes that depend on the platform.
 
-    - `gates`: the gates of a chunk on the factored engine.
-    - `chunk`: inputs and carries of a chunk of a `ChunkCell`, which is computed twice.
-    - `whole`: inputs and carries of all steps of a `ChunkCell` that are one chunk.
-    - `shortest`, `longest`: bounds of the steps in a chunk of a `ChunkCell`.
+    - `gate_bytes`: the gates of a chunk on the factored engine.
+    - `chunk_bytes`: inputs and carries of a chunk of a `ChunkCell`, which is computed twice.
+    - `one_chunk_bytes`: inputs and carries of all steps of a `ChunkCell` that are one chunk.
+    - `shortest_chunk`, `longest_chunk`: bounds of the steps in a chunk of a `ChunkCell`.
     - `unroll`: the steps per iteration of a loop.
     """
 
-    gates: int
-    chunk: int
-    whole: int
-    shortest: int
-    longest: int
+    gate_bytes: int
+    chunk_bytes: int
+    one_chunk_bytes: int
+    shortest_chunk: int
+    longest_chunk: int
     unroll: int
 
 
-CPU = Platform(gates=2_000_000, chunk=750_000, whole=10_000_000, shortest=32, longest=128, unroll=1)
-GPU = Platform(
-    gates=16_000_000, chunk=32_000_000, whole=128_000_000, shortest=64, longest=65_536, unroll=4
+CPU = Platform(
+    gate_bytes=2_000_000,
+    chunk_bytes=750_000,
+    one_chunk_bytes=10_000_000,
+    shortest_chunk=32,
+    longest_chunk=128,
+    unroll=1,
+)
+ACCELERATOR = Platform(
+    gate_bytes=16_000_000,
+    chunk_bytes=32_000_000,
+    one_chunk_bytes=128_000_000,
+    shortest_chunk=64,
+    longest_chunk=65_536,
+    unroll=4,
 )
 
 
 def current_platform() -> Platform:
     """The sizes for JAX's default backend."""
-    return CPU if jax.default_backend() == "cpu" else GPU
+    return CPU if jax.default_backend() == "cpu" else ACCELERATOR

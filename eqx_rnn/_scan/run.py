@@ -48,11 +48,12 @@ def scan(
     - `unroll`: the number of steps per iteration of the loop. `None` chooses for the platform.
     - `reverse`, `checkpoint`, `all_carries`, `method`, `chunk_size`: see `Options`.
     """
+    platform = current_platform()
     if not is_known(inputs.shape[0]):
         unroll = 1
     elif unroll is None:
-        unroll = current_platform().unroll
-    options = Options(reverse, unroll, checkpoint, all_carries, method, chunk_size)
+        unroll = platform.unroll
+    options = Options(reverse, unroll, checkpoint, all_carries, method, chunk_size, platform)
     arrays = cell, carry, inputs, initial, steps
     # The reason depends on the environment. As a static argument, it is part of the key of the
     # compilation cache.

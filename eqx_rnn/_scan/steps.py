@@ -5,6 +5,7 @@ from typing import NamedTuple
 from jaxtyping import Array
 
 from .._time import Method
+from .platform import CPU, Platform
 
 
 class Options(NamedTuple):
@@ -16,6 +17,7 @@ class Options(NamedTuple):
         chunk again. `None` keeps all carries.
     - `all_carries`: whether to return the carries of all steps.
     - `method`, `chunk_size`: how a `ChunkCell` runs: see `RNN`.
+    - `platform`: the sizes for the platform of this run.
     """
 
     reverse: bool = False
@@ -24,6 +26,7 @@ class Options(NamedTuple):
     all_carries: bool = False
     method: Method = "auto"
     chunk_size: int | None = None
+    platform: Platform = CPU
 
 
 class Steps(NamedTuple):

@@ -5,6 +5,8 @@ from typing import Any
 
 from .._checks.messages import describe
 from .._functions.function import plain
+from .._layers.rnn import RNN
+from .._layers.stacked import Stacked
 
 
 def show(value: Any) -> str:
@@ -18,12 +20,19 @@ def check_type(owner: str, name: str, module: Any, types: Iterable[type]) -> Non
     if not isinstance(module, types):
         names = ", ".join(map(_path, types))
         got = describe(module) if isinstance(module, type) else _path(type(module))
-        advice = "Other classes have no counterpart there."
-        if isinstance(getattr(module, "cell", None), types):
-            advice = "Pass the cell inside it, its `cell`."
-        elif hasattr(module, "layers") and all(isinstance(a, types) for a in module.layers):
-            advice = "Pass its `layers`, one after another."
+        advice = _advise(module, types)
         raise TypeError(f"{owner}: `{name}` must be one of {names}, got {got}. {advice}")
+
+
+def _advise(module: Any, types: tuple[type, ...]) -> str:
+    """The advice for a module with a wrong class: its part, if nothing is lost without the rest."""
+    if isinstance(module, RNN) and isinstance(module.cell, types) and not module.reverse:
+        return "Pass its `cell`."
+    is_stack = isinstance(module, Stacked) and not (module.residual or module.norms)
+    layers = getattr(module, "layers", ()) if is_stack else ()
+    if layers and all(isinstance(layer, types) for layer in layers):
+        return "Pass its `layers`, one after another."
+    return "Other classes have no counterpart there."
 
 
 def _path(cls: type) -> str:

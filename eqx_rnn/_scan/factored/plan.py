@@ -15,7 +15,7 @@ from ..._kernels.jaxprs import Traced, repeated_outputs, trace
 from ..._kernels.sharding import struct, struct_of_step, struct_of_steps
 from ..._kernels.sizes import is_known
 from ..chunks import Piece, best_chunk_size, overlapping, pieces
-from ..platform import CPU, current_platform
+from ..platform import CPU, Platform
 from ..skipped import Substitute
 from ..steps import Options, Steps
 from .parts import Parts, parts_of, split_draws
@@ -131,10 +131,10 @@ def plan(
     if size is None:
         rows = math.prod(step_inputs.shape[:-1])
         sizes = rows, _num_bytes(gates), _num_bytes(weights)
-        size = best_chunk_size(inputs.shape[0], *sizes, current_platform())
+        size = best_chunk_size(inputs.shape[0], *sizes, options.platform)
     project_input = hoist(input_part, len(weights))
     project_hidden = hoist(hidden_part, len(weights))
-    inside = _projects_inside(project_input, project_hidden, weights, step_inputs)
+    inside = _projects_inside(project_input, project_hidden, weights, step_inputs, options.platform)
     is_flat = inside and options.checkpoint is None and not draws.drawn
     time = pieces(inputs.shape[0], size, options.reverse)
     if is_flat and len(time) > 1:
@@ -164,7 +164,11 @@ def plan(
 
 
 def _projects_inside(
-    project_input: Hoisted, project_hidden: Hoisted, weights: list[Any], step_inputs: Any
+    project_input: Hoisted,
+    project_hidden: Hoisted,
+    weights: list[Any],
+    step_inputs: Any,
+    platform: Platform,
 ) -> bool:
     """Whether projecting inputs step by step is faster than one product for many steps.
 
@@ -172,7 +176,7 @@ def _projects_inside(
     `update`. A large product saves more time than that if there is a single row, or if the inputs
     have many more features than the hidden state. Other platforms always want large products.
     """
-    if current_platform() is not CPU:
+    if platform != CPU:
         return False
     sources = [set().union(*part.sources) for part in (project_input, project_hidden)]
     of_input, of_hidden = (sum(weights[i].size for i in indices) for indices in sources)
