@@ -241,6 +241,7 @@ REFUSED = {
         ["`bias_n`", "must be 0", "Use the GRUCell of linen"],
     ),
     "to keras: a layer": (lambda: interop.to_keras(RNN(LSTM)), ["got RNN", "Pass its `cell`"]),
+    "to torch: prefix": (lambda: interop.to_torch(LSTM, prefix="rnn"), ["end in a dot", "'rnn.'"]),
     "to torch: a wrapped cell": (
         lambda: interop.to_torch(RNN(Zoneout(LSTM, 0.1))),
         ["got Zoneout", "no counterpart"],

@@ -40,7 +40,9 @@ FAMILIES = {
     ),
     "convolutional": (
         "Convolutional cells",
-        "The state is an image or a volume. Convolutions take the place of matrix products.",
+        "The state is an image or a volume. Convolutions take the place of matrix products. "
+        "`ConvLSTMCell(3, 8, kernel_size=(3, 3), key=key)` reads images with 3 channels, which "
+        "come last.",
         {
             "ConvLSTMCell": "for videos, maps and volumes that change over time",
             "ConvGRUCell": "like `ConvLSTMCell`, with fewer weights and one state",
@@ -83,7 +85,7 @@ FAMILIES = {
         "Each head holds a matrix of keys and values. Cells with `Core` in their names, and "
         "`SSDCell`, are the memories alone; the others add projections, gates and norms.",
         {
-            "GLACell": "as the first matrix memory to try: its decay depends on the input",
+            "GLACell": "for language, with a decay for each key that depends on the input",
             "LinearAttentionCell": "for attention over all steps without decay",
             "RetentionCell": "for fixed decays that differ between heads, with rotated positions",
             "Mamba2Cell": "for the block of Mamba-2, with one decay per head",

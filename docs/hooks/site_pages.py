@@ -40,6 +40,7 @@ EXAMPLES = {
 SHIM = "https://unpkg.com/iframe-worker/shim"
 MATH = re.compile(r'<(div|span) class="arithmatex">(?:\\\[|\\\()(.*?)(?:\\\]|\\\))</\1>', re.DOTALL)
 LETTERS = re.compile(r'<mrow>((?:<mi mathvariant="normal">[^<]*</mi>)+)</mrow>')
+NOTEBOOK_LINK = re.compile(r"\]\(\.\./((?:\.\./)*)notebooks/(\w+)\.(?:ipynb|py)\)")
 TABLE_CELL = re.compile(r"<td>.*?</td>", re.DOTALL)
 BREAKS = re.compile(r"(?<=\w\w)[(_](?=[\w\[])|\.(?=[a-z])")  # where code in a table may wrap
 
@@ -59,6 +60,11 @@ def on_files(files, config):
         for name, content in pictures.items():
             files.append(File.generated(config, f"examples/{name}", content=content))
     return files
+
+
+def on_page_markdown(text, page, config, files):
+    """Links to a notebook lead to its page."""
+    return NOTEBOOK_LINK.sub(r"](\1examples/\2.md)", text)
 
 
 def on_page_content(text, page, config, files):

@@ -177,6 +177,8 @@ def to_torch(module: Any, *, prefix: str = "") -> dict[str, Weights]:
     casts back without loss.
     """
     owner = "to_torch"
+    if prefix and not prefix.endswith("."):
+        raise ValueError(f"{owner}: `prefix` must end in a dot, got {prefix!r}. Pass '{prefix}.'.")
     check_type(owner, "module", module, (*TYPES.values(), RNN, Bidirectional, Stacked))
     is_cell = isinstance(module, tuple(TYPES.values()))
     weights = _write_cell(owner, module, "") if is_cell else {}
