@@ -167,8 +167,11 @@ EPISODIC = FORWARD | {
 }
 
 
-@pytest.mark.parametrize("lengths", [np.full(3, TIME), LENGTHS], ids=["full", "lengths"])
-@pytest.mark.parametrize("name", EPISODIC)
+@pytest.mark.parametrize(
+    ("name", "lengths"),
+    [pytest.param(name, LENGTHS, id=name) for name in EPISODIC]
+    + [pytest.param("stacked", np.full(3, TIME), id="stacked-full")],
+)
 def test_episodes_do_not_see_each_other(name, lengths):
     """A loop over the episodes gives the same results, although one has NaN in its carries."""
     module = EPISODIC[name]

@@ -95,8 +95,11 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize("name", ["user's cell", "twice", "stack of stacks"])
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("stack of stacks", option) for option in OPTIONS]
+    + [("user's cell", "mask, reverse"), ("twice", "lengths, resets"), ("twice", "truncate")],
+)
 def test_residual_equals_single_steps(name, option):
     """Values and gradients."""
     inner, wrap, _ = RESIDUAL[name]
