@@ -150,7 +150,7 @@ def test_carry_init_is_used(case):
         cell.initialize_carry(None, sample)
 
 
-@each_class
+@few_cases
 def test_numpy_in(case):
     cell = case.cell()
     carry, x = case.carry(cell, 2), case.inputs(2)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, FEW_CASES
+from cases import CASES
 from helpers import random_like
 
 import eqx_rnn
@@ -26,9 +26,7 @@ BATCH = (3,)
 OPTIONS = {"options": Options(), "substitute": None}
 NO_STEPS = Steps(None, None, None)
 # Cells that run in chunks have tests of their own.
-CASES, FEW_CASES = (
-    [case for case in cases if not is_chunked(case.cell())] for cases in (CASES, FEW_CASES)
-)
+CASES = [case for case in CASES if not is_chunked(case.cell())]
 BY_NAME = {case.name: case for case in CASES}
 
 # 11 steps are two chunks of 4 and one of 3.
@@ -110,7 +108,28 @@ class Problem:
         return jax.grad(loss, argnums=(0, 1, 2, 3))
 
 
-DERIVED = [*FEW_CASES, BY_NAME["lstm-proj"], BY_NAME["gru-reset-before"]]
+# `test_quick.py` compares the gradients of all cells with a loop.
+DERIVED = [
+    BY_NAME[name]
+    for name in (
+        "simple",
+        "lstm",
+        "lstm-proj",
+        "gru",
+        "gru-reset-before",
+        "conv-lstm-1d",
+        "layer-norm-lstm",
+        "peephole-lstm",
+        "slstm",
+        "lem",
+        "ctrnn",
+        "lmu",
+        "sru2",
+        "zoneout-lstm",
+        "dropout-lstm",
+        "drop-connect-lstm",
+    )
+]
 
 
 @pytest.mark.parametrize("case", DERIVED, ids=lambda case: case.name)
